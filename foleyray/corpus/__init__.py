@@ -1,0 +1,1 @@
+"""Recordings in, fixed-shape columns out, on Ray Data."""

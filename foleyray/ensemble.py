@@ -1,0 +1,100 @@
+"""The ensemble: the one file that crosses from searching to serving, and the folder it makes whole.
+
+An ensemble lies in a folder of its own, `ensemble.yaml` beside `checkpoints/`; every checkpoint it names is a path
+below that folder, so the folder can be copied to a server as it is.
+"""
+
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, Field, model_validator
+
+from foleyray.clips import ClassList, ClipSpec
+from foleyray.config import Config, UserError, fingerprint, read_yaml
+
+
+def _below(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not path or "\\" in path or PurePosixPath(path).is_absolute() or ".." in parts:
+        raise ValueError("must be a relative path that stays inside the ensemble's folder")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_below)]
+
+
+class Evidence(Config):
+    """What was measured when a member was promoted, on seeds and clips the search never saw."""
+
+    metric: str
+    embedder: str
+    recipe: str
+    value: float
+    interval: tuple[float, float]
+    reference: str
+    num_clips: int
+    num_reference_clips: int
+    seed: int
+    search_value: float
+    diversity_ratio: float
+    corpus: str
+    commit: str
+    date: str
+
+
+class Member(Config):
+    """One way of making a class: a system, its checkpoints by stage, the sampling parameters, and why."""
+
+    system: str
+    checkpoints: dict[str, RelativePath]
+    params: dict[str, float | int | str] = {}
+    share: float = Field(1.0, gt=0, le=1)
+    evidence: Evidence | None = None
+
+
+class Ensemble(Config):
+    """Class name -> members; shares of a class sum to 1 and every class has a member."""
+
+    version: Literal[1] = 1
+    clip: ClipSpec
+    class_list: ClassList
+    classes: dict[str, tuple[Member, ...]]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if set(self.classes) != set(self.class_list.names):
+            raise ValueError(f"classes must be exactly {list(self.class_list.names)}, found {sorted(self.classes)}")
+        for name, members in self.classes.items():
+            total = sum(member.share for member in members)
+            if abs(total - 1) > 1e-6:
+                raise ValueError(f"shares of {name} sum to {total:g}, not 1")
+        return self
+
+    @property
+    def id(self) -> str:
+        return fingerprint(self)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Reads `ensemble.yaml` (or the folder that holds it); raises UserError where it is missing or wrong."""
+        file = ensemble_file(path)
+        if not file.is_file():
+            raise UserError(f"no ensemble at '{path}': expected a file such as runs/demo/ensemble.yaml")
+        return cls.parse(read_yaml(file), str(file))
+
+    def save(self, folder: Path) -> Path:
+        """Writes `ensemble.yaml` into `folder`, whole or not at all."""
+        file, draft = folder / "ensemble.yaml", folder / ".ensemble.yaml.part"
+        draft.write_text(yaml.safe_dump(_plain(self), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        draft.replace(file)
+        return file
+
+
+def ensemble_file(path: Path | str) -> Path:
+    """The yaml file of an ensemble given as file or folder."""
+    return Path(path) / "ensemble.yaml" if Path(path).is_dir() else Path(path)
+
+
+def _plain(ensemble: Ensemble) -> dict[str, Any]:
+    return ensemble.model_dump(mode="json", exclude_none=True)

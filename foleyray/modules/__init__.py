@@ -1,0 +1,1 @@
+"""Networks and stages used by two or more systems."""

@@ -1,0 +1,76 @@
+"""The contract of what is trained. A stage never samples for quality and never touches files, devices or Ray."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from foleyray.config import Config
+
+Batch = dict[str, Tensor]
+"""Corpus columns by name, first axis the clip: `mel` float32 (B, bands, frames), `wave` float32 (B, T), `label` int64 (B,)."""
+
+Losses = dict[str, Tensor]
+"""Scalars by name; `loss` is the one that is minimised, the others are logged beside it."""
+
+
+class Training(Config):
+    """How one stage is trained; the same settings for every stage of every system."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1, description="clips per optimizer step and worker, before accumulation")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are summed into one optimizer step")
+    balanced: bool = Field(False, description="equal shares of the classes in every batch, instead of natural ones")
+    precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto: bf16 on GPUs, float32 on CPUs")
+    clip_gradient: float | None = Field(None, gt=0, description="largest gradient norm per net; None: no clipping")
+    average: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights; None: no averaging")
+    average_from: int = Field(0, ge=0, description="step at which averaging begins; before it the average follows")
+    checkpoint_every: int = Field(1000, ge=1, description="steps between checkpoints; the last step is always kept")
+    keep: int | None = Field(None, ge=1, description="newest checkpoints to keep; None: all, for the search to choose")
+    seed: int = 0
+
+
+@dataclass
+class Step:
+    """What a loss may know of the moment: the step, its own random numbers, and a memo that lives for one batch."""
+
+    index: int
+    total: int
+    generator: torch.Generator
+    memo: dict[str, Any] = field(default_factory=dict)
+
+
+class Stage(Protocol):
+    """The unit that is trained: nets, turns (one for plain stages, two for GANs), and a loss for each turn."""
+
+    name: str
+    reads: tuple[str, ...]
+    """Columns of the corpus that a batch holds."""
+    needs: tuple[str, ...]
+    """Stages whose trained nets `build` is handed."""
+    turns: Mapping[str, tuple[str, ...]]
+    """Turn -> the nets it updates, in the order in which the turns are taken."""
+    repeats: Mapping[str, int]
+    """Turn -> how often it is taken per batch, where that is not once."""
+    averaged: tuple[str, ...]
+    """Nets whose averaged weights are kept beside the raw ones."""
+
+    def build(self, needed: Mapping[str, nn.ModuleDict]) -> nn.ModuleDict:
+        """Fresh nets by name; a net of an earlier stage may be held inside, frozen, but not listed in a turn."""
+        ...
+
+    def optimizer(self, turn: str, nets: nn.ModuleDict) -> Optimizer: ...
+
+    def learning_rate(self, turn: str, step: Step) -> float:
+        """Factor on the optimizer's learning rate at this step."""
+        ...
+
+    def loss(self, turn: str, nets: nn.ModuleDict, batch: Batch, step: Step) -> Losses: ...
+
+    def validate(self, nets: nn.ModuleDict, batch: Batch, step: Step) -> Losses:
+        """Losses on clips that are not trained on; called without gradients and in evaluation mode."""
+        ...

@@ -1,0 +1,1 @@
+"""One folder per generator; they never import one another."""

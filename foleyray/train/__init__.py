@@ -1,0 +1,1 @@
+"""Training of any stage: the one loop, and its workers on Ray Train."""
