@@ -1,7 +1,7 @@
 """Checkpoints on disk: weights as safetensors, a card that says what they are, and the state to go on training.
 
     <run>/<stage>/<8 hex>/step-000000800/weights.safetensors   averaged weights where the stage averages, keys `net.param`
-                                         raw.safetensors       the weights as trained, only where averaged ones differ
+                                         raw.safetensors       as trained, those tensors whose averaged ones differ
                                          training.pt           optimizers and random state, only in the newest step
                                          card.json
     <run>/<stage>/<8 hex>/last           text: the name of the newest whole step
@@ -11,8 +11,10 @@ A folder appears by renaming a finished one, so a checkpoint is whole or not the
 
 import json
 import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from torch import Tensor, nn
 
 from foleyray.clips import ClassList
 from foleyray.config import Config, UserError, explain
+
+TRAINING = "training.pt"
 
 
 class Card(Config):
@@ -58,7 +62,8 @@ class Checkpoint:
     def weights(self, averaged: bool = True) -> dict[str, Tensor]:
         """`net.param` -> tensor on the CPU; the averaged weights, or the raw ones (equal where nothing is averaged)."""
         raw = self.path / "raw.safetensors"
-        return _read_weights(raw if not averaged and raw.exists() else self.path / "weights.safetensors")
+        weights = _read_weights(self.path / "weights.safetensors")
+        return weights | _read_weights(raw) if raw.exists() and not averaged else weights
 
     def restore(self, nets: nn.ModuleDict, averaged: bool = True) -> nn.ModuleDict:
         """Loads the weights into nets of the same build; raises UserError naming what does not fit."""
@@ -70,7 +75,7 @@ class Checkpoint:
 
     def training_state(self) -> dict[str, Any] | None:
         """Optimizers and random state for going on, or None where this step no longer holds them."""
-        file = self.path / "training.pt"
+        file = self.path / TRAINING
         return torch.load(file, map_location="cpu", weights_only=True) if file.exists() else None
 
 
@@ -81,29 +86,41 @@ def step_name(step: int) -> str:
 def save(
     folder: Path, card: Card, weights: Mapping[str, Tensor], raw: Mapping[str, Tensor] | None, training: dict[str, Any]
 ) -> Checkpoint:
-    """Writes one step below the stage's run folder and makes it the last; older steps give up their training state."""
+    """Writes one step below the stage's run folder and makes it the last; older steps give up their training state.
+
+    `weights` are the averaged ones where some are averaged, and `raw` the same tensors as trained.
+    """
     final, draft = folder / step_name(card.step), folder / f".{step_name(card.step)}.part"
-    shutil.rmtree(draft, ignore_errors=True)
+    for left_behind in folder.glob(".step-*.part"):
+        shutil.rmtree(left_behind)
     draft.mkdir(parents=True)
-    save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, draft / "weights.safetensors")
+    _write_weights(draft / "weights.safetensors", weights)
     if raw is not None:
-        save_file({k: v.detach().cpu().contiguous() for k, v in raw.items()}, draft / "raw.safetensors")
-    torch.save(training, draft / "training.pt")
+        apart = {key: value for key, value in raw.items() if not torch.equal(value, weights[key])}
+        _write_weights(draft / "raw.safetensors", apart)
+    torch.save(training, draft / TRAINING)
     (draft / "card.json").write_text(card.model_dump_json(indent=1), encoding="utf-8")
     shutil.rmtree(final, ignore_errors=True)
     draft.replace(final)
     _write_pointer(folder / "last", final.name)
     for older in all_steps(folder):
         if older.path != final:
-            (older.path / "training.pt").unlink(missing_ok=True)
+            (older.path / TRAINING).unlink(missing_ok=True)
     return Checkpoint(final, card)
 
 
+def remove(step: Checkpoint) -> None:
+    """Takes a step away as a whole: it is renamed out of sight before its files go."""
+    hidden = step.path.with_name(f".{step.path.name}.part")
+    step.path.replace(hidden)
+    shutil.rmtree(hidden)
+
+
 def prune(folder: Path, keep: int | None) -> None:
-    """Removes all but the newest `keep` steps; None keeps all."""
+    """Removes all but the newest `keep` steps; None keeps all. Step 0, the untrained nets, always stays."""
     if keep is not None:
-        for old in all_steps(folder)[:-keep]:
-            shutil.rmtree(old.path)
+        for old in [step for step in all_steps(folder) if step.card.step][:-keep]:
+            remove(old)
 
 
 def load(path: Path | str) -> Checkpoint:
@@ -136,10 +153,33 @@ def last(folder: Path) -> Checkpoint | None:
     return steps[-1] if steps else None
 
 
+def resumable(folder: Path) -> Checkpoint | None:
+    """The newest whole step that training can go on from, or None."""
+    return next((step for step in reversed(all_steps(folder)) if (step.path / TRAINING).exists()), None)
+
+
+@cache
+def source_commit() -> str:
+    """The commit of the checkout this code lies in, or `unknown` where it is installed without one."""
+    checkout = Path(__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return "unknown"
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
 def _write_pointer(file: Path, text: str) -> None:
     draft = file.with_name(f".{file.name}.part")
     draft.write_text(text + "\n", encoding="utf-8")
     draft.replace(file)
+
+
+def _write_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
+    """Tensors that share memory (tied weights) are written once each, so that any reader of safetensors can take them."""
+    save_file({key: value.detach().to("cpu", copy=True).contiguous() for key, value in weights.items()}, file)
 
 
 def _read_weights(file: Path) -> dict[str, Tensor]:

@@ -1,6 +1,11 @@
 """One Ray for the whole session, and one thread per process: the machine may have two cores."""
 
-import os
+import os  # what follows is read by libraries when they are first imported
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
+
 from collections.abc import Iterator
 
 import pytest
@@ -8,8 +13,6 @@ import torch
 
 from foleyray import cluster
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
 cluster.prepare()
 torch.set_num_threads(1)
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from foleyray import checkpoint
@@ -96,3 +97,32 @@ def test_no_pickled_code_is_run(tmp_path):
     torch.save({"x": Evil()}, saved.path / "training.pt")
     with pytest.raises(Exception, match=r"[Ww]eights.only"):
         saved.training_state()
+
+
+def test_only_what_differs_is_written_twice(tmp_path):
+    weights = nets(1).state_dict()
+    raw = weights | {"generator.weight": weights["generator.weight"] + 1}
+    saved = checkpoint.save(tmp_path, card(10), weights, raw, {})
+    assert list(load_file(saved.path / "raw.safetensors")) == ["generator.weight"]
+    for averaged, expected in [(True, weights), (False, raw)]:
+        assert all(torch.equal(value, expected[key]) for key, value in saved.weights(averaged).items())
+
+
+def test_tied_weights_are_whole(tmp_path):
+    tied = nn.ModuleDict({"encoder": nn.Linear(3, 3), "decoder": nn.Linear(3, 3)})
+    tied["decoder"].weight = tied["encoder"].weight
+    saved = checkpoint.save(tmp_path, card(10), tied.state_dict(), None, {})
+    assert torch.equal(saved.weights()["decoder.weight"], tied["encoder"].weight)
+
+
+def test_pruning_spares_the_untrained_and_the_newest(tmp_path):
+    for step in (0, 10, 20, 30):
+        save(tmp_path, step, seed=step)
+    checkpoint.prune(tmp_path, None)
+    assert [c.card.step for c in checkpoint.all_steps(tmp_path)] == [0, 10, 20, 30]
+    checkpoint.prune(tmp_path, 1)
+    assert [c.card.step for c in checkpoint.all_steps(tmp_path)] == [0, 30]
+    assert not list(tmp_path.glob(".*.part"))
+    found = checkpoint.resumable(tmp_path)
+    assert found is not None
+    assert found.card.step == 30

@@ -51,7 +51,7 @@ def test_not_a_mapping_is_refused(tmp_path, text):
 
 
 def test_missing_config_lists_shipped_ones():
-    with pytest.raises(UserError, match="systems/contrastive_gan/tiny.yaml"):
+    with pytest.raises(UserError, match=r"systems/contrastive_gan/tiny\.yaml"):
         read_yaml("systems/contrastive_gan/tinny.yaml")
 
 
@@ -139,7 +139,7 @@ def test_ensemble_refuses_missing_class_and_wrong_shares(tmp_path):
     classes = {name: (member(),) for name in DCASE7.names}
     with pytest.raises(ValidationError, match="classes must be exactly"):
         Ensemble(clip=ClipSpec(), class_list=DCASE7, classes=classes | {"Cat": (member(),)})
-    with pytest.raises(ValidationError, match="shares of Rain sum to 0.5"):
+    with pytest.raises(ValidationError, match=r"shares of Rain sum to 0\.5"):
         Ensemble(clip=ClipSpec(), class_list=DCASE7, classes=classes | {"Rain": (member(share=0.5),)})
     (tmp_path / "ensemble.yaml").write_text(yaml.safe_dump({"version": 2}))
     with pytest.raises(UserError, match="version"):
