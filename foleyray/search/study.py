@@ -1,0 +1,137 @@
+"""One Optuna study per class, kept in a journal on disk: what is asked next, what is stopped, what was found.
+
+The journal is the only memory of a search. A killed search reads it and goes on; `optuna-dashboard` reads it too.
+Knows no Ray.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from numpy.random import SeedSequence
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+
+from foleyray.sampling import SamplingParams
+from foleyray.search.config import SearchConfig
+from foleyray.search.trial import Point, point, space, start
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+RANDOM_TRIALS = 4
+"""Trials before Optuna's tree-structured Parzen estimator takes over, the start point among them: budgets are small here."""
+SECONDS = "seconds"
+
+
+class _Claimed(JournalFileOpenLock):
+    """No lock: whoever opens the journal has claimed its folder, and a lock file would outlive a killed search."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+def open_journal(file: Path) -> JournalStorage:
+    """The storage of all studies of one search, for a single process at a time."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return JournalStorage(JournalFileBackend(str(file), lock_obj=_Claimed(str(file))))
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial that is over. `rungs` are (clips, FAD) pairs; it was stopped where the last one has not all the clips."""
+
+    number: int
+    point: Point
+    rungs: tuple[tuple[int, float], ...]
+    stopped: bool
+    seconds: float
+
+    @property
+    def clips(self) -> int:
+        return self.rungs[-1][0]
+
+    @property
+    def fad(self) -> float:
+        return self.rungs[-1][1]
+
+
+class ClassStudy:
+    """The study of one class.
+
+    Its next point depends on the seed and on the trials that are finished or running, on nothing else; so where trials
+    run one after the other, a search that was interrupted finds what an uninterrupted one finds.
+    """
+
+    def __init__(
+        self,
+        storage: JournalStorage,
+        name: str,
+        label: int,
+        params: type[SamplingParams],
+        num_checkpoints: int,
+        settings: SearchConfig,
+    ) -> None:
+        self.name, self.label, self.settings = name, label, settings
+        self.space, self.start = space(params, num_checkpoints), start(params, num_checkpoints)
+        self.study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
+
+    def resume(self) -> None:
+        """Gives up what a killed search left running, and lines up the start point where nothing is finished yet."""
+        for trial in self._trials(TrialState.RUNNING):
+            self.study.tell(trial.number, state=TrialState.FAIL)
+        if not self._trials(*FINISHED, TrialState.WAITING):
+            self.study.enqueue_trial(self.start)
+
+    def ask(self) -> optuna.Trial:
+        """The next point to try."""
+        known = len(self._trials(*FINISHED, TrialState.RUNNING))
+        seed = int(SeedSequence((self.settings.seed, self.label, known)).generate_state(1)[0])
+        self.study.sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, seed=seed)
+        return self.study.ask(self.space)
+
+    def point(self, trial: optuna.Trial) -> Point:
+        return point(trial.params)
+
+    def is_losing(self, trial: optuna.Trial, clips: int, fad: float) -> bool:
+        """Notes the score of a rung; True where the trial is not in the better half of those that came this far.
+
+        Asynchronous successive halving (Li et al., "A System for Massively Parallel Hyperparameter Tuning", 2020, with
+        a reduction factor of 2). The first to come to a rung goes on, so some trial always makes all its clips.
+        """
+        trial.report(fad, clips)
+        scores = [known.intermediate_values.get(clips) for known in self._trials(*FINISHED, TrialState.RUNNING)]
+        rivals = sorted(score for score in scores if score is not None)
+        return fad > rivals[max(1, len(rivals) // 2) - 1]
+
+    def tell(self, trial: optuna.Trial, clips: int, fad: float, seconds: float) -> None:
+        """Ends a trial with its last score. Scores of fewer clips are larger, so a stopped trial is told as stopped."""
+        trial.set_user_attr(SECONDS, seconds)
+        if clips < self.settings.clips:
+            self.study.tell(trial, state=TrialState.PRUNED)
+            return
+        trial.report(fad, clips)
+        self.study.tell(trial, fad)
+
+    def tried(self) -> list[Tried]:
+        """The trials that are over, in the order in which they were asked for."""
+        return [_tried(number, trial) for number, trial in enumerate(self._trials(*FINISHED))]
+
+    @property
+    def num_left(self) -> int:
+        """Trials that the budget still allows."""
+        return max(0, self.settings.trials - len(self._trials(*FINISHED)))
+
+    def best(self) -> Tried:
+        """The trial of all clips with the smallest distance; there is one once no trial is left or running."""
+        return min((trial for trial in self.tried() if not trial.stopped), key=lambda trial: trial.fad)
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=states)
+
+
+def _tried(number: int, trial: FrozenTrial) -> Tried:
+    rungs = tuple(sorted(trial.intermediate_values.items()))
+    return Tried(number, point(trial.params), rungs, trial.state == TrialState.PRUNED, trial.user_attrs[SECONDS])

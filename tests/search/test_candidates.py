@@ -1,0 +1,48 @@
+"""Which checkpoints a search may choose from."""
+
+from pathlib import Path
+
+import pytest
+
+from foleyray.clips import ClassList
+from foleyray.config import UserError
+from foleyray.search.candidates import by_ids, ids, newest
+from tests.search.toy_noise import CLASSES, SYSTEM, trained
+
+
+def steps(candidates):
+    return [(candidate["base"].card.step, candidate["noise"].card.step) for candidate in candidates]
+
+
+def test_the_newest_of_the_last_stage_first_and_never_step_0(tmp_path):
+    checkpoints = trained(tmp_path)
+    assert steps(newest(SYSTEM, checkpoints, CLASSES, 2)) == [(30, 30), (30, 20)]
+    assert steps(newest(SYSTEM, checkpoints, CLASSES, 9)) == [(30, 30), (30, 20), (30, 10)]
+
+
+def test_paths_are_good_in_any_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (candidate,) = newest(SYSTEM, trained(Path("run")), CLASSES, 1)
+    assert all(checkpoint.path.is_absolute() for checkpoint in candidate.values())
+
+
+def test_a_candidate_is_found_again_by_its_ids(tmp_path):
+    checkpoints = trained(tmp_path)
+    candidate = newest(SYSTEM, checkpoints, CLASSES, 2)[1]
+    assert by_ids(ids(candidate), checkpoints) == candidate
+    del checkpoints["noise"][2]
+    with pytest.raises(UserError, match=r"noise/0a1b2c3d/step-000000020, which is no longer there"):
+        by_ids(ids(candidate), checkpoints)
+
+
+def test_untrained_stages_are_refused(tmp_path):
+    with pytest.raises(UserError, match="stage base of noise has no checkpoint beyond step 0"):
+        newest(SYSTEM, trained(tmp_path, steps=(0,)), CLASSES, 2)
+    with pytest.raises(UserError, match="stage noise of noise"):
+        newest(SYSTEM, {"base": trained(tmp_path)["base"]}, CLASSES, 2)
+
+
+def test_other_classes_are_refused(tmp_path):
+    checkpoints = trained(tmp_path, ClassList(names=("Dull", "Shrill")))
+    with pytest.raises(UserError, match="was trained on the classes Dull, Shrill, but the store has Dull, Bright"):
+        newest(SYSTEM, checkpoints, CLASSES, 2)
