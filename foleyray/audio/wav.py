@@ -1,6 +1,7 @@
 """Sound files: reading, resampling to mono, fitting to the clip, and encoding to bytes with the recipe inside."""
 
 import io
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -18,10 +19,17 @@ FORMATS: dict[Format, str] = {"wav": "audio/wav", "flac": "audio/flac"}
 
 
 def resample(wave: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
-    """wave (..., T) at `from_hz` -> (..., ceil(T * to_hz / from_hz)); windowed sinc, Kaiser window."""
+    """wave (..., T) at `from_hz` -> (..., ceil(T * to_hz / from_hz)); windowed sinc, Kaiser window.
+
+    The ratio is one of small numbers, off by less than a millionth: rates such as 44,056 Hz would else need a filter of
+    gigabytes.
+    """
     if from_hz == to_hz:
         return wave
-    return _resample(wave, from_hz, to_hz, lowpass_filter_width=32, rolloff=0.95, resampling_method="sinc_interp_kaiser")
+    ratio = Fraction(from_hz, to_hz).limit_denominator(1024)
+    return _resample(
+        wave, ratio.numerator, ratio.denominator, lowpass_filter_width=32, rolloff=0.95, resampling_method="sinc_interp_kaiser"
+    )
 
 
 def fit(wave: NDArray[np.float32], num_samples: int) -> NDArray[np.float32]:
