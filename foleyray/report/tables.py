@@ -1,0 +1,67 @@
+"""The table of distances and the table of classes against one another, as rows that the template writes down."""
+
+from dataclasses import dataclass
+
+from foleyray.report.figures import LogScale, warmth
+from foleyray.report.scores import Anchors, ClassAnchors
+
+KINDS = {
+    "generated": ("made", "Generated"),
+    "real": ("real", "Real recordings"),
+    "untrained": ("untrained", "Untrained generator"),
+    "noise": ("noise", "White noise"),
+}
+"""What is measured -> its mark on the page and its words."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Generated sounds of one class against the recordings of another, or of its own."""
+
+    fad: float
+    warmth: int
+    is_own: bool
+    is_nearest: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One class: its distances, their marks with their places on the strip (0 to 1), and its cells."""
+
+    name: str
+    found: ClassAnchors
+    marks: list[tuple[str, float]]
+    cells: list[Cell]
+
+
+def means(anchors: Anchors) -> list[tuple[str, str, float | None]]:
+    """Mark, words and mean over the classes of each kind of sound."""
+    kinds = [(mark, words, anchors.mean(kind)) for kind, (mark, words) in KINDS.items()]
+    return [*kinds, ("others", "Other classes, mean", anchors.mean_of_others)]
+
+
+def rows(anchors: Anchors, scale: LogScale) -> list[Row]:
+    return [
+        Row(name, found, [(mark, scale.at(fad)) for mark, fad in _marks(found)], _cells(anchors, name))
+        for name, found in anchors.classes.items()
+    ]
+
+
+def strip(anchors: Anchors) -> LogScale:
+    """One scale for the strips of all classes."""
+    return LogScale.over(fad for found in anchors.classes.values() for _, fad in _marks(found))
+
+
+def _marks(found: ClassAnchors) -> list[tuple[str, float]]:
+    """Marks and distances; the generated ones last, so that they lie on top."""
+    kinds = [(mark, getattr(found, kind)) for kind, (mark, _) in reversed(KINDS.items())]
+    others = found.generated.mean_other_fad
+    marks = [("others", others)] if others is not None else []
+    return marks + [(mark, score.fad) for mark, score in kinds if score is not None]
+
+
+def _cells(anchors: Anchors, name: str) -> list[Cell]:
+    found = anchors.classes[name].generated
+    distances = {other: found.fad if other == name else found.other_fads[other] for other in anchors.classes}
+    colours, nearest = warmth(distances), min(distances, key=distances.__getitem__)
+    return [Cell(fad, colours[other], other == name, other == nearest) for other, fad in distances.items()]

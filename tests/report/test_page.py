@@ -1,0 +1,144 @@
+"""The page is parsed as a browser would parse it: its sections, its sounds, and what must not be in it."""
+
+import base64
+import io
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+import soundfile
+import torch
+
+from foleyray.corpus.store import open_store
+from foleyray.generation import EnsembleSampler
+from foleyray.metrics.embedder import find
+from foleyray.progress import Quiet
+from foleyray.report.anchors import anchors_of
+from foleyray.report.page import SECTIONS, write
+from foleyray.report.scores import Anchors
+from foleyray.search.config import SearchConfig
+from tests.report.conftest import CLASSES, HOSTILE
+
+SETTINGS = SearchConfig(clips=4, rungs=1, promote_clips=3)
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes, and the text of the page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, {key: value or "" for key, value in attrs}))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def html(whole_run) -> str:
+    file = write(whole_run, store=open_store(whole_run / "corpus"), settings=SETTINGS, progress=Quiet())
+    return file.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html) -> Page:
+    return Page(html)
+
+
+def content(uri: str) -> bytes:
+    return base64.b64decode(uri.partition("base64,")[2], validate=True)
+
+
+def test_seven_sections_in_order(page):
+    assert [attrs["id"] for attrs in page.all("section")] == list(SECTIONS)
+    assert not [attrs for attrs in page.all("p") if attrs.get("class") == "empty"]
+
+
+def test_every_player_sounds_and_shows(page):
+    """Per class four generated sounds and three real ones, 4 s at 22,050 Hz."""
+    players = page.all("audio")
+    assert len(players) == 7 * len(CLASSES.names)
+    for player in players:
+        wave, rate_hz = soundfile.read(io.BytesIO(content(player["src"])))
+        assert (rate_hz, wave.shape) == (22_050, (88_200,)) and abs(wave).max() > 0
+    pictures = page.all("img")
+    assert len(pictures) == len(players) and all(attrs["alt"].startswith("Spectrogram of ") for attrs in pictures)
+    assert all(content(attrs["src"])[8:12] == b"WEBP" for attrs in pictures)
+
+
+def test_loads_nothing(html, page):
+    links = [attrs[key] for _, attrs in page.tags for key in ("src", "href", "xlink:href", "action") if key in attrs]
+    assert links and all(link.startswith(("data:", "#")) for link in links)
+    assert not re.search(r"https?://|url\((?!#)|@import", html)
+
+
+def test_ids_are_unique_and_links_lead_somewhere(page):
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    links = [attrs["href"][1:] for attrs in page.all("a")]
+    assert links and set(links) <= set(ids)
+
+
+def test_names_of_others_are_text(html, page):
+    assert len(page.all("script")) == 1 and HOSTILE not in html
+    assert HOSTILE in page.text and "silent & <empty>" in page.text and "truncated <b>" in page.text
+    assert "foleyray run --corpus 'a b & <c>'" in page.text
+
+
+def test_says_what_was_measured(whole_run, page):
+    anchors = Anchors.load(whole_run / "scores.json")
+    assert list(anchors.classes) == list(CLASSES.names) and anchors.embedder == "logmel"
+    wanted = ("Untrained", "White", "A note of the corpus.", "gan/", "search found", "5 trials, 1 stopped early")
+    for words in (*wanted, anchors.note):
+        assert words in page.text, words
+
+
+def test_asking_again_measures_nothing_and_leaves_no_draft(whole_run, html):
+    before = (whole_run / "scores.json").stat().st_mtime_ns
+    generator, store = EnsembleSampler.load(whole_run), open_store(whole_run / "corpus")
+    embedder, cpu = find(SETTINGS.embedder, None, "cpu"), torch.device("cpu")
+    kept = anchors_of(whole_run, generator, store, embedder, SETTINGS, cpu, Quiet())
+    assert kept == Anchors.load(whole_run / "scores.json")
+    assert (whole_run / "scores.json").stat().st_mtime_ns == before
+    assert not list(whole_run.glob(".*.part"))
+
+
+def test_a_run_without_ensemble_says_so(bare_run):
+    file = write(bare_run, store=open_store(bare_run / "corpus"), settings=SETTINGS, progress=Quiet())
+    page = Page(file.read_text(encoding="utf-8"))
+    missing = [attrs for attrs in page.all("p") if attrs.get("class") == "empty"]
+    assert len(missing) == len(SECTIONS) - 1 and len(page.all("audio")) == 3 * len(CLASSES.names)
+    assert "no ensemble has been promoted" in page.text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium to look at the page as a reader does")
+def test_a_browser_plays_every_sound_and_complains_of_nothing(html, tmp_path):
+    assert "CONSOLE" not in browse(html, tmp_path)[1]
+    # media that is to be loaded at once holds the load event back until it can be played
+    probe = """<script>onload = () => {
+      document.title = [...document.querySelectorAll("audio")].map(audio => audio.duration);
+    }</script></body>"""
+    probed = re.sub(r"script-src [^;]*;", "script-src 'unsafe-inline';", html.replace("</body>", probe))
+    title = re.search(r"<title>(.*?)</title>", browse(probed.replace('preload="none"', 'preload="auto"'), tmp_path)[0])
+    assert title and title[1] == ",".join(["4"] * 7 * len(CLASSES.names))
+
+
+def browse(html: str, folder) -> tuple[str, str]:
+    """The page after its scripts have run, and what the browser logged."""
+    (folder / "page.html").write_text(html, encoding="utf-8")
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += " --disable-component-update --disable-sync --enable-logging=stderr --dump-dom"
+    command = [CHROMIUM, *flags.split(), f"--user-data-dir={folder / 'profile'}", (folder / "page.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    return done.stdout, done.stderr
