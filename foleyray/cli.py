@@ -1,0 +1,272 @@
+"""The door `foleyray`: parses, calls one function, prints. Everything heavy is imported inside the command that needs it.
+
+Exit codes: 0 done, 2 a mistake the user can mend (one sentence says how), 130 interrupted (ask again to go on).
+"""
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from foleyray import __version__, cluster
+from foleyray.config import UserError
+from foleyray.tables import print_counts, print_ensemble, print_scores, print_table
+from foleyray.terminal import console, errors, progress_for
+
+if TYPE_CHECKING:
+    from foleyray.search.config import SearchConfig
+
+TINY = "systems/contrastive_gan/tiny.yaml"
+
+
+class Form(StrEnum):
+    wav = "wav"
+    flac = "flac"
+
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+ConfigArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG", help=f"A system's YAML: a file or a shipped one, such as {TINY}")
+]
+ConfigOption = Annotated[str, typer.Option("--config", help="A system's YAML: a file or a shipped one")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated")]
+Out = Annotated[Path, typer.Option("--out", help="Where the result goes")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress")]
+Workers = Annotated[int, typer.Option(min=0, help="Training workers; 0 trains in this process, without Ray")]
+MaxRejected = Annotated[float, typer.Option(min=0, max=1, help="Largest share of files that may be rejected")]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="Folder that holds the embedders' weights (else FOLEYRAY_WEIGHTS)")
+]
+EmbedderName = Annotated[str | None, typer.Option("--embedder", help="logmel (needs no weights), yamnet, yamnet:all")]
+
+
+@app.callback(invoke_without_command=True)
+def _version(show: Annotated[bool, typer.Option("--version", help="Print the version and leave")] = False) -> None:
+    """Train, search and serve generators of foley sound on Ray."""
+    if show:
+        console.print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(out: Out = Path("runs/demo"), overrides: Overrides = None, workers: Workers = 1, quiet: Quiet = False) -> None:
+    """The main job on the built-in corpus: corpus, train, search, promote, one sound of each class over HTTP, report."""
+    _run("builtin", out, "demo.yaml", overrides, workers, 0.05, None, None, quiet, sounds_over_http=True)
+
+
+@app.command()
+def run(
+    corpus: Annotated[str, typer.Option(help="Recordings: a folder per class, a manifest, a URI, or 'builtin'")],
+    out: Out,
+    config: ConfigOption = TINY,
+    overrides: Overrides = None,
+    workers: Workers = 1,
+    max_rejected: MaxRejected = 0.05,
+    embedder: EmbedderName = None,
+    weights: Weights = None,
+    quiet: Quiet = False,
+) -> None:
+    """From recordings to an ensemble and a report; each finished phase is skipped on a second call."""
+    _run(corpus, out, config, overrides, workers, max_rejected, embedder, weights, quiet)
+
+
+@app.command()
+def corpus(
+    source: Annotated[str, typer.Argument(help="A folder per class, a CSV or JSON-lines manifest, a URI, or 'builtin'")],
+    out: Out,
+    config: ConfigOption = TINY,
+    max_rejected: MaxRejected = 0.05,
+    quiet: Quiet = False,
+) -> None:
+    """Recordings into a store of equal clips with their mels, split by source recording."""
+    from foleyray.corpus.build import build
+    from foleyray.corpus.builtin import write_builtin
+    from foleyray.pipeline import BUILTIN_CLIPS
+    from foleyray.system import read_config
+
+    progress = progress_for(quiet)
+    _, settings = read_config(config)
+    if source == "builtin":
+        recordings = out.with_name(out.name + ".recordings")
+        source = str(write_builtin(recordings, clips_per_class=BUILTIN_CLIPS, seed=0, progress=progress))
+    store = build(source, out, clip=settings.clip, mel=settings.mel, max_rejected=max_rejected, progress=progress)
+    print_counts(f"corpus {store.fingerprint} in {out}", store.counts, store.summary().sentence())
+
+
+@app.command()
+def train(
+    config: ConfigArgument,
+    corpus: Annotated[Path, typer.Option(help="A store made by foleyray corpus")],
+    out: Out,
+    workers: Workers = 1,
+    overrides: Overrides = None,
+    quiet: Quiet = False,
+) -> None:
+    """Every stage of a system, in order; goes on from the last checkpoint."""
+    from foleyray.corpus.store import open_store
+    from foleyray.system import read_config
+    from foleyray.train.run import train as train_system
+
+    system, settings = read_config(config, overrides or ())
+    stages = train_system(system, settings, open_store(corpus), out, workers=workers, progress=progress_for(quiet))
+    rows = [[stage, checkpoints[-1].card.step, checkpoints[-1].path] for stage, checkpoints in stages.items()]
+    print_table("trained", ["stage", "step", "checkpoint"], rows)
+
+
+@app.command()
+def search(
+    config: ConfigArgument,
+    run: Annotated[Path, typer.Option(help="What foleyray train wrote")],
+    out: Out,
+    corpus: Annotated[Path | None, typer.Option(help="The store, where it is no longer where the run found it")] = None,
+    overrides: Overrides = None,
+    embedder: EmbedderName = None,
+    weights: Weights = None,
+    quiet: Quiet = False,
+) -> None:
+    """Per class, checkpoint and sampling parameters against FAD; winners, measured again, become an ensemble."""
+    from foleyray.corpus.store import open_store
+    from foleyray.search.promote import promote
+    from foleyray.search.run import search as search_system
+    from foleyray.system import read_config
+    from foleyray.train.run import remembered_corpus, trained
+
+    system, settings = read_config(config, overrides or ())
+    how = _search_settings(config, overrides, embedder, weights)
+    store = open_store(corpus or remembered_corpus(run))
+    progress = progress_for(quiet)
+    parts = (system, settings, how, store, trained(run, system, settings, store))
+    search_system(*parts, out, progress=progress)
+    promote(*parts, out, out, progress=progress)
+    print_ensemble(out)
+
+
+@app.command()
+def generate(
+    source: Annotated[str, typer.Argument(metavar="ENSEMBLE|CHECKPOINT", help="An ensemble's folder, or a checkpoint's")],
+    out: Out,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="A class, may be repeated; without it: every class")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=100_000, help="Sounds per class")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first sound; the next ones count on")] = 0,
+    form: Annotated[Form, typer.Option("--format")] = Form.wav,
+    params: Annotated[list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="A sampling parameter")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Sounds from an ensemble or a checkpoint, with no server."""
+    from foleyray.generation import consecutive, open_generator, write_sounds
+
+    generator = open_generator(source)
+    labels = [generator.classes.index(name) for name in classes or generator.classes.names]
+    values = _read_values(params or [])
+    requests = [request for label in labels for request in consecutive(label, seed, count, values)]
+    files = write_sounds(generator, requests, out, form.value, progress_for(quiet))
+    console.print(f"{len(files)} sounds in {out}", highlight=False, markup=False)
+
+
+@app.command()
+def evaluate(
+    generated: Annotated[str, typer.Argument(help="A folder of sounds (per class, or named <Class>_...), or a store")],
+    reference: Annotated[str, typer.Argument(help="The same; of a store, reference and held_out, or STORE:held_out")],
+    embedder: EmbedderName = None,
+    weights: Weights = None,
+    seed: int = 0,
+    quiet: Quiet = False,
+) -> None:
+    """The distance table per class of one set of sounds to another."""
+    import torch
+
+    from foleyray.clips import ClipSpec
+    from foleyray.evaluation import embed_place
+    from foleyray.metrics.embedder import find
+    from foleyray.metrics.scores import score
+
+    listener = find(embedder or "logmel", weights, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    progress = progress_for(quiet)
+    sides = [embed_place(place, listener, ClipSpec(), progress) for place in (generated, reference)]
+    print_scores(f"{generated} against {reference}", score(sides[0], sides[1], seed=seed))
+
+
+@app.command()
+def serve(
+    ensemble: Annotated[str, typer.Argument(help="An ensemble's folder or its ensemble.yaml")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on; the default answers this machine alone")] = "127.0.0.1",
+) -> None:
+    """The ensemble over HTTP, until interrupted."""
+    import threading
+
+    from foleyray.serving.app import served
+
+    with served(ensemble, host=host, port=port) as url:
+        console.print(f"serving {ensemble} on {url}  (page: {url}/docs, stop: Ctrl-C)", highlight=False, markup=False)
+        threading.Event().wait()
+
+
+def _run(
+    corpus: str,
+    out: Path,
+    config: str,
+    overrides: list[str] | None,
+    workers: int,
+    max_rejected: float,
+    embedder: str | None,
+    weights: Path | None,
+    quiet: bool,
+    sounds_over_http: bool = False,
+) -> None:
+    from foleyray.pipeline import Plan
+    from foleyray.pipeline import run as run_plan
+    from foleyray.system import read_config
+
+    system, settings = read_config(config, overrides or ())
+    how = _search_settings(config, overrides, embedder, weights)
+    plan = Plan(corpus, out, system, settings, how, workers, max_rejected, _argv(), sounds_over_http)
+    page = run_plan(plan, progress_for(quiet))
+    print_ensemble(out)
+    console.print(f"report: {page}", highlight=False, markup=False)
+
+
+def _search_settings(config: str, overrides: list[str] | None, embedder: str | None, weights: Path | None) -> "SearchConfig":
+    from foleyray.config import read_yaml
+    from foleyray.search.config import SearchConfig
+
+    given = {"embedder": embedder, "weights": str(weights) if weights else None}
+    section = read_yaml(config, overrides or ()).get("search") or {}
+    return SearchConfig.parse(section | {key: value for key, value in given.items() if value}, f"{config}: search")
+
+
+def _read_values(params: Sequence[str]) -> dict[str, float | int | str]:
+    """`truncation=0.8` -> {"truncation": 0.8}; the system says later whether name and value fit."""
+    from yaml import safe_load
+
+    values = {}
+    for param in params:
+        name, equals, value = param.partition("=")
+        if not equals:
+            raise UserError(f"parameter '{param}' has no '='; write it as NAME=VALUE, such as truncation=0.8")
+        values[name] = safe_load(value)
+    return values
+
+
+def _argv() -> list[str]:
+    return ["foleyray", *sys.argv[1:]]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs a command and turns the user's mistakes into one sentence."""
+    cluster.prepare()
+    try:
+        app(args=list(argv) if argv is not None else None)
+    except UserError as mistake:
+        errors.print(f"[bold red]foleyray:[/] {escape(str(mistake))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("foleyray: interrupted; the same command goes on from here", highlight=False)
+        sys.exit(130)

@@ -1,0 +1,121 @@
+"""The roster: which member answers a request, with which sampling parameters. Holds no weights and makes no sound."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from foleyray.config import closest
+from foleyray.ensemble import Ensemble, Member
+from foleyray.generation.request import FieldError, Params, Recipe, Request, fault
+from foleyray.sampling import Bounds, SamplingParams
+from foleyray.system import System, find
+
+
+@dataclass(frozen=True)
+class Part:
+    """A member made ready: its system, and its own sampling parameters, validated."""
+
+    number: int
+    member: Member
+    system: System
+    params: SamplingParams
+
+    @property
+    def combination(self) -> tuple[str, ...]:
+        """What tells one sampler from another: the system and the checkpoints."""
+        return (self.system.name, *(f"{stage}={path}" for stage, path in sorted(self.member.checkpoints.items())))
+
+    def space(self) -> dict[str, Bounds]:
+        """The bounds of the parameters, which start here at the member's own values."""
+        own = self.params.model_dump()
+        return {name: bounds.model_copy(update={"start": own[name]}) for name, bounds in self.system.params.space().items()}
+
+    def with_params(self, overrides: Params) -> SamplingParams:
+        """The member's parameters with the request's on top; raises FieldError naming the first that does not fit."""
+        space = self.system.params.space()
+        for name in overrides:
+            if name not in space:
+                message = f"unknown sampling parameter of {self.system.name}"
+                raise FieldError(f"params.{name[:64]}", message, tuple(space), closest(name[:64], space))
+        try:
+            return self.system.params.model_validate({**self.params.model_dump(), **overrides}, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else ""
+            if name not in space:
+                raise FieldError("params", first["msg"], "values that go together") from None
+            near = closest(str(first["input"])[:64], space[name].options)
+            raise FieldError(f"params.{name}", fault(first["type"], first["input"]), limits(space[name]), near) from None
+
+
+def limits(bounds: Bounds) -> tuple[str, ...] | str:
+    """The allowed values of a sampling parameter, in words for a range and by name for a choice."""
+    if bounds.kind == "choice":
+        return bounds.options
+    return f"a {'whole ' if bounds.kind == 'int' else ''}number from {bounds.low:g} to {bounds.high:g}"
+
+
+@dataclass(frozen=True)
+class Take:
+    """A request decided: the part that answers it, the parameters in full, and the recipe."""
+
+    part: Part
+    params: SamplingParams
+    recipe: Recipe
+
+
+class Roster:
+    """Who answers a request. Holds no weights, so a server's front door can decide before any sampler is asked."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        self.ensemble, self.id = ensemble, ensemble.id
+        self.parts = {name: _parts(name, ensemble.classes[name]) for name in ensemble.class_list.names}
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        return tuple(sorted({part.system.name for parts in self.parts.values() for part in parts}))
+
+    def take(self, request: Request) -> Take:
+        """Draws the member by the request's seed among those that know the request's parameters; FieldError where none does.
+
+        Weighted rendezvous hashing: each member bids log(u) / share with u hashed from class, member and seed, and the
+        highest wins. So shares are kept, the draw has nothing to do with the sound's own random numbers, and leaving
+        members out (because the request sets a parameter they lack) moves no other request to another member.
+        """
+        name = self.ensemble.class_list.names[request.label]
+        fitting: list[tuple[Part, SamplingParams]] = []
+        refusals: list[FieldError] = []
+        for part in self.parts[name]:
+            try:
+                fitting.append((part, part.with_params(request.params)))
+            except FieldError as refusal:
+                refusals.append(refusal)
+        if not fitting:
+            raise refusals[0]
+        part, params = max(fitting, key=lambda fit: _bid(name, fit[0], request.seed))
+        recipe = Recipe(
+            class_name=name,
+            seed=request.seed,
+            system=part.system.name,
+            checkpoints=part.member.checkpoints,
+            params=params.model_dump(),
+            ensemble=self.id,
+            clip=self.ensemble.clip,
+        )
+        return Take(part, params, recipe)
+
+
+def _parts(name: str, members: Sequence[Member]) -> tuple[Part, ...]:
+    systems = [find(member.system) for member in members]
+    return tuple(
+        Part(number, member, system, system.params.parse(member.params, f"ensemble, params of {name}'s member {number + 1}"))
+        for number, (member, system) in enumerate(zip(members, systems, strict=True))
+    )
+
+
+def _bid(class_name: str, part: Part, seed: int) -> float:
+    digest = hashlib.sha256(f"{class_name}/{part.number}/{seed}".encode()).digest()
+    return math.log((int.from_bytes(digest[:8], "big") + 0.5) / 2**64) / part.member.share

@@ -1,0 +1,158 @@
+"""The whole road as phases: corpus, train, search, promote, sounds, report. A finished phase is skipped when asked again.
+
+Each phase's record in `timings.json` holds a key of everything that went into it; the phase is done when the key still
+fits. What a phase does, and how it goes on after an interruption, is its own room's business.
+"""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.request import ProxyHandler, Request, build_opener
+
+from foleyray import __version__, cluster
+from foleyray.checkpoint import source_commit
+from foleyray.config import fingerprint
+from foleyray.corpus.build import build
+from foleyray.corpus.builtin import write_builtin
+from foleyray.corpus.store import Store
+from foleyray.ensemble import Ensemble
+from foleyray.progress import Progress
+from foleyray.report.page import write as write_report
+from foleyray.search.config import SearchConfig
+from foleyray.search.promote import promote
+from foleyray.search.run import search
+from foleyray.serving.app import served
+from foleyray.system import System, SystemConfig
+from foleyray.train.run import train, trained
+
+T = TypeVar("T")
+
+BUILTIN = "builtin"
+"""The SOURCE that stands for the built-in corpus."""
+BUILTIN_CLIPS = 96
+"""Built-in clips per class: three quarters to train on, the rest to measure with."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is made of. `source` is a folder, a manifest, a URI, or `builtin`."""
+
+    source: str
+    out: Path
+    system: System
+    config: SystemConfig
+    search: SearchConfig
+    workers: int
+    max_rejected: float
+    argv: Sequence[str]
+    sounds_over_http: bool = False
+
+
+def run(plan: Plan, progress: Progress) -> Path:
+    """From recordings to `report.html`; returns its path. Raises UserError for what the user can mend."""
+    plan.out.mkdir(parents=True, exist_ok=True)
+    _write_command(plan)
+    with ExitStack() as stack:
+        diary = Diary(plan.out / "timings.json", progress, lambda: stack.enter_context(cluster.connected()))
+        return _phases(plan, diary, progress)
+
+
+def _phases(plan: Plan, diary: "Diary", progress: Progress) -> Path:
+    system, config, folder = plan.system, plan.config, plan.out / "train"
+    store = diary.always("corpus", lambda: build_corpus(plan, progress))
+    key = fingerprint(store.fingerprint, config)
+    diary.once("train", key, lambda: train(system, config, store, folder, workers=plan.workers, progress=progress))
+    made = trained(folder, system, config, store)
+    parts = (system, config, plan.search, store, made)
+    key = fingerprint(key, plan.search)
+    diary.once("search", key, lambda: search(*parts, plan.out / "search", progress=progress))
+    diary.once("promote", key, lambda: promote(*parts, plan.out / "search", plan.out, progress=progress))
+    ensemble = Ensemble.load(plan.out)
+    if plan.sounds_over_http:
+        diary.once("serve", ensemble.id, lambda: ask_for_each_class(plan.out, plan.out / "sounds", progress))
+    key = fingerprint(key, ensemble.id, __version__)
+    diary.once("report", key, lambda: write_report(plan.out, store=store, settings=plan.search, progress=progress))
+    return plan.out / "report.html"
+
+
+def build_corpus(plan: Plan, progress: Progress) -> Store:
+    """The store of the plan's source; the built-in corpus is first written as WAV files."""
+    source = plan.source
+    if source == BUILTIN:
+        recordings = plan.out / "recordings"
+        source = str(write_builtin(recordings, clips_per_class=BUILTIN_CLIPS, seed=0, progress=progress))
+    out = plan.out / "corpus"
+    return build(source, out, clip=plan.config.clip, mel=plan.config.mel, max_rejected=plan.max_rejected, progress=progress)
+
+
+class Diary:
+    """The phases that are done, with their keys and seconds, in one small file that is always whole."""
+
+    def __init__(self, file: Path, progress: Progress, before: Callable[[], object]) -> None:
+        """`before` runs ahead of the first phase that has work, so that skipping everything starts no Ray."""
+        self.file, self.progress, self.before = file, progress, before
+        self.records: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
+
+    def once(self, phase: str, key: str, work: Callable[[], object]) -> None:
+        """Does the work unless the phase is recorded as finished with this key."""
+        done = self.records.get(phase, {})
+        if done.get("key") == key:
+            self.progress.say(f"{phase}: finished {done['finished']} in {done['seconds']:.0f} s, skipped")
+            return
+        self.before()
+        began = time.monotonic()
+        work()
+        self._record(phase, key, time.monotonic() - began)
+
+    def always(self, phase: str, work: Callable[[], T]) -> T:
+        """Does work that itself knows whether there is anything to do; keeps the longest time it took."""
+        began = time.monotonic()
+        result = work()
+        self._record(phase, "", max(time.monotonic() - began, self.records.get(phase, {}).get("seconds", 0.0)))
+        return result
+
+    def _record(self, phase: str, key: str, seconds: float) -> None:
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        self.records[phase] = {"key": key, "seconds": round(seconds, 1), "finished": finished}
+        draft = self.file.with_suffix(".part")
+        draft.write_text(json.dumps(self.records, indent=1))
+        draft.replace(self.file)
+        self.progress.say(f"{phase}: {seconds:.0f} s")
+
+
+def _write_command(plan: Plan) -> None:
+    packages = ("foleyray", "torch", "torchaudio", "ray", "optuna", "numpy", "librosa")
+    (plan.out / "command.json").write_text(
+        json.dumps(
+            {
+                "argv": list(plan.argv),
+                "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
+                "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+                "commit": source_commit(),
+                "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            },
+            indent=1,
+        )
+    )
+
+
+def ask_for_each_class(ensemble: Path, folder: Path, progress: Progress) -> None:
+    """Serves the ensemble on loopback, asks over HTTP for one sound of each class, saves them and stops the server."""
+    names = Ensemble.load(ensemble).class_list.names
+    folder.mkdir(exist_ok=True)
+    direct = build_opener(ProxyHandler({}))
+    with served(ensemble, host="127.0.0.1", port=0) as url, progress.begin("sounds over HTTP", len(names), "sounds") as task:
+        for name in names:
+            body = json.dumps({"class": name, "seed": 0}).encode()
+            request = Request(f"{url}/v1/sounds", body, {"Content-Type": "application/json"})
+            with direct.open(request, timeout=120) as answer:
+                (folder / f"{name}.wav").write_bytes(answer.read())
+            task.advance(1, name)

@@ -1,0 +1,60 @@
+"""Real ensembles for tests: the smallest systems, untrained, saved and named as training and search would."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from foleyray import __version__, checkpoint
+from foleyray.checkpoint import Card, Checkpoint
+from foleyray.clips import DCASE7, ClassList
+from foleyray.config import fingerprint
+from foleyray.ensemble import Ensemble, Member
+from foleyray.system import read_config
+
+TINY = "systems/contrastive_gan/tiny.yaml"
+SMALLER = ("generator.width=4", "generator.max_channels=8", "vocoder.iterations=2")
+"""What makes the tiny system sound in a moment; the clip stays as long as it is."""
+
+
+def write_untrained(
+    run: Path, *, classes: ClassList = DCASE7, seed: int = 0, config_file: str = TINY, overrides: Iterable[str] = SMALLER
+) -> dict[str, Checkpoint]:
+    """Step 0 of every stage of a system below `run`; weights drawn from `seed`."""
+    system, config = read_config(config_file, overrides)
+    nets: dict[str, nn.ModuleDict] = {}
+    steps: dict[str, Checkpoint] = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for stage in system.stages(config, classes):
+            nets[stage.name] = stage.build({name: nets[name] for name in stage.needs})
+            card = Card(
+                system=system.name,
+                stage=stage.name,
+                run=fingerprint(stage.name, seed, config, classes),
+                step=0,
+                config=config.model_dump(mode="json"),
+                classes=classes,
+                mel_id=config.mel.id,
+                needs={name: steps[name].id for name in stage.needs},
+                corpus="00000000",
+                version=__version__,
+                commit="unknown",
+            )
+            folder = run / stage.name / card.run
+            steps[stage.name] = checkpoint.save(folder, card, nets[stage.name].state_dict(), None, {})
+    return steps
+
+
+def write_tiny_ensemble(folder: Path, *, classes: ClassList = DCASE7) -> Path:
+    """An ensemble of two checkpoints of one system: the first class has both as members, the others one or the other."""
+    system, config = read_config(TINY)
+    runs = [write_untrained(folder / "checkpoints", classes=classes, seed=seed) for seed in (0, 1)]
+    members = [
+        Member(system=system.name, checkpoints={stage: f"checkpoints/{steps[stage].id}" for stage in system.samples_from})
+        for steps in runs
+    ]
+    chosen = {name: (members[label % 2],) for label, name in enumerate(classes.names)}
+    chosen[classes.names[0]] = tuple(m.model_copy(update={"share": s}) for m, s in zip(members, (0.7, 0.3), strict=True))
+    return Ensemble(clip=config.clip, class_list=classes, classes=chosen).save(folder)
