@@ -6,7 +6,11 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_QUIET = {
+_ENVIRONMENT = {
+    # Threads that wait must not spin: two busy processes on two cores would else slow one another down many times over.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # Ray's own note on every end of Serve, about a controller that is gone because it was asked to go.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "ServeController.graceful_shutdown failed",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_LOG_LEVEL": "ERROR",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -26,8 +30,8 @@ def connected() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = os.environ.get("RAY_ADDRESS")
-    options = {} if address else {"num_cpus": max(MIN_LOGICAL_CPUS, os.cpu_count() or 1), "include_dashboard": False}
+    address = os.environ.get("RAY_ADDRESS", "local")
+    options = {} if address != "local" else {"num_cpus": max(MIN_LOGICAL_CPUS, os.cpu_count() or 1), "include_dashboard": False}
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     for name in ("ray.data", "ray.train", "ray.tune", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -38,12 +42,12 @@ def connected() -> Iterator[None]:
 
 
 def prepare() -> None:
-    """Sets the environment that every Ray process inherits; must run before ray is first imported.
+    """Sets the environment that every Ray process inherits; must run before torch and ray are first imported.
 
     A private cluster gets a token of its own, so that nothing is written into the user's home and no other account on
     the machine can talk to it.
     """
-    for name, value in _QUIET.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if "RAY_ADDRESS" not in os.environ and "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"

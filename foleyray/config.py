@@ -51,17 +51,24 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     return "; ".join(sentences)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the closest known word, letter case aside, or nothing where none is close."""
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word nearest to `word`, letter case aside, or None where none is close."""
     spellings = {name.casefold(): name for name in known}
     match = get_close_matches(word.casefold(), spellings, n=1, cutoff=0.5)
-    return f" (did you mean '{spellings[match[0]]}'?)" if match else ""
+    return spellings[match[0]] if match else None
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The closest known word as ` (did you mean 'x'?)`, or nothing where none is close."""
+    found = closest(word, known)
+    return f" (did you mean '{found}'?)" if found else ""
 
 
 def read_yaml(path: Path | str, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """Reads a YAML mapping and applies overrides such as `training.gan.steps=200` (values are YAML too).
 
-    `path` may also name a file of the shipped configs/, such as `systems/contrastive_gan/tiny.yaml`.
+    `path` may also name a file of the shipped configs/, such as `systems/contrastive_gan/tiny.yaml`. A key `base` names
+    another such file, whose settings hold where this one is silent.
     """
     found = locate(path)
     try:
@@ -70,6 +77,8 @@ def read_yaml(path: Path | str, overrides: Iterable[str] = ()) -> dict[str, Any]
         raise UserError(f"{found} is not YAML ({str(error).splitlines()[0]}); a mapping of settings is expected") from None
     if not isinstance(document, dict):
         raise UserError(f"{found} holds {type(document).__name__}; a mapping of settings is expected")
+    if "base" in document:
+        document = _over(read_yaml(str(document.pop("base"))), document)
     for override in overrides:
         _override(document, override)
     return document
@@ -90,6 +99,14 @@ def shipped_configs() -> Path:
     """The configs/ folder: inside an installed wheel, or at the top of a checkout."""
     package = Path(str(files("foleyray")))
     return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
+
+
+def _over(base: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+    """`document` laid over `base`, mapping by mapping."""
+    return base | {
+        key: _over(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in document.items()
+    }
 
 
 def _override(document: dict[str, Any], override: str) -> None:

@@ -18,7 +18,7 @@ FLOOR = {
     "generation": 4,
     **dict.fromkeys(("cluster", "corpus", "train", "search", "serving"), 5),
     **dict.fromkeys(("pipeline", "evaluation", "report"), 6),
-    **dict.fromkeys(("cli", "terminal"), 7),
+    **dict.fromkeys(("cli", "tables", "terminal"), 7),
 }
 SIDEWAYS = {"train": {"corpus", "cluster"}, "search": {"corpus", "cluster"}, "corpus": {"cluster"}, "serving": {"cluster"}}
 MAY_NAME_RAY = {"cluster", "corpus", "train", "search", "serving"}

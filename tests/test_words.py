@@ -34,6 +34,13 @@ def test_overrides_reach_nested_keys(tmp_path):
     assert document == {"training": {"gan": {"steps": 20, "average": 0.9}}, "name": "b"}
 
 
+def test_a_base_holds_where_the_file_is_silent(tmp_path):
+    (tmp_path / "base.yaml").write_text("training: {gan: {steps: 10, batch_size: 4}}\nname: a\n")
+    file = tmp_path / "a.yaml"
+    file.write_text(f"base: {tmp_path / 'base.yaml'}\ntraining: {{gan: {{steps: 20}}}}\n")
+    assert read_yaml(file, ["name=b"]) == {"training": {"gan": {"steps": 20, "batch_size": 4}}, "name": "b"}
+
+
 @pytest.mark.parametrize("override", ["name", "=3", "name.deep=3"])
 def test_bad_override_is_refused(tmp_path, override):
     file = tmp_path / "a.yaml"
