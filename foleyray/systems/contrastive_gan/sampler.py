@@ -1,0 +1,110 @@
+"""From labels and seeds to waves: z, the generator, and the vocoder that the config names."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from foleyray.audio.griffin_lim import GriffinLim
+from foleyray.checkpoint import Checkpoint
+from foleyray.clips import ClassList
+from foleyray.config import UserError
+from foleyray.sampling import SamplingParams
+from foleyray.systems.contrastive_gan.config import Config, ContrastiveGanParams
+from foleyray.systems.contrastive_gan.nets import Generator
+from foleyray.systems.contrastive_gan.stages import build_generator
+
+STANDING_BATCHES, STANDING_CLIPS = 16, 14
+
+
+class ContrastiveGanSampler:
+    """Clips from a trained generator. Every clip has its own generator of random numbers: first z, then the phase."""
+
+    params: type[SamplingParams] = ContrastiveGanParams
+
+    def __init__(
+        self, config: Config, classes: ClassList, averaged: Generator, raw: Generator, vocoder: GriffinLim, device: torch.device
+    ) -> None:
+        self.clip, self.classes = config.clip, classes
+        self.scale, self.floor = config.scale, config.mel.floor
+        self.generators = {"on": averaged.to(device), "off": raw.to(device)}
+        self.vocoder = vocoder.to(device)
+        self.device = device
+        # One by one a clip has the same bits in any company, and stays in a CPU's cache.
+        self.clips_at_once = 1 if device.type == "cpu" else 16
+
+    @torch.inference_mode()
+    def sample(self, labels: Tensor, params: Sequence[SamplingParams], seeds: Sequence[int]) -> Tensor:
+        if len({item.batch_key() for item in params}) > 1:
+            raise ValueError("clips of one batch must agree on 'averaged'")
+        if not len(labels):
+            return torch.zeros(0, self.clip.num_samples)
+        size = self.clips_at_once
+        parts = [slice(begin, begin + size) for begin in range(0, len(labels), size)]
+        return torch.cat([self._sample(labels[part], params[part], seeds[part]) for part in parts])
+
+    def _sample(self, labels: Tensor, params: Sequence[SamplingParams], seeds: Sequence[int]) -> Tensor:
+        chosen = [item for item in params if isinstance(item, ContrastiveGanParams)]
+        generator = self.generators[chosen[0].averaged]
+        draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+        latent = torch.stack([torch.randn(generator.num_latents, generator=draw) for draw in draws])
+        phase = torch.stack([self.vocoder.phase(draw) for draw in draws]).to(self.device)
+        latent[:, : generator.latent] *= torch.tensor([item.truncation for item in chosen])[:, None]
+        made = generator(latent.to(self.device), labels.to(self.device))
+        wave: Tensor = self.vocoder(self.scale.to_mel(made.squeeze(1), self.floor), phase)
+        return wave.cpu()
+
+
+def build(config: Config, checkpoints: Mapping[str, Checkpoint], device: torch.device) -> ContrastiveGanSampler:
+    """Raises UserError where the checkpoint was trained on mels of another front end than the vocoder takes."""
+    gan = checkpoints["gan"]
+    if gan.card.mel_id != config.mel.id:
+        raise UserError(
+            f"generator {gan.id} emits mel {gan.card.mel_id}, the vocoder takes mel {config.mel.id} "
+            f"({config.mel.bands} bands, hop {config.mel.hop}); use the config it was trained with, or train again"
+        )
+    averaged, raw = (_restored(config, gan, is_averaged) for is_averaged in (True, False))
+    stand(averaged)
+    vocoder = GriffinLim(config.mel, config.clip.num_samples, config.vocoder.iterations, config.vocoder.momentum)
+    return ContrastiveGanSampler(config, gan.card.classes, _plain(averaged), _plain(raw), vocoder, device)
+
+
+def _restored(config: Config, gan: Checkpoint, averaged: bool) -> Generator:
+    classes = len(gan.card.classes.names)
+    weights = {key: value for key, value in gan.weights(averaged).items() if key.startswith("generator.")}
+    nets = nn.ModuleDict({"generator": build_generator(config, classes)})
+    try:
+        nets.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"checkpoint {gan.path} does not fit the generator of its config: {error}") from None
+    generator = nets["generator"].eval()
+    assert isinstance(generator, Generator)
+    return generator
+
+
+@torch.no_grad()
+def stand(generator: Generator) -> None:
+    """Gives averaged weights statistics of their own: those on disk belong to the raw weights.
+
+    Batch norm takes the mean over 16 batches ("standing statistics", Brock et al., 2019), and spectral norm goes on with
+    its power iteration. Always with the same random numbers.
+    """
+    draws = torch.Generator().manual_seed(0)
+    norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    label = torch.arange(STANDING_CLIPS) % generator.classes.num_embeddings
+    generator.train()
+    for _ in range(STANDING_BATCHES):
+        generator(torch.randn(STANDING_CLIPS, generator.num_latents, generator=draws), label)
+    generator.eval()
+
+
+def _plain(generator: Generator) -> Generator:
+    """With the spectral norm worked into the weights, which then need no more work per clip."""
+    for module in generator.modules():
+        if parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight")
+    return generator.requires_grad_(False)
