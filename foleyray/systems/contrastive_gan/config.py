@@ -31,12 +31,12 @@ class Layout(Settings):
 class GeneratorLayout(Layout):
     latent: int = Field(120, ge=5, description="numbers in z, an equal share for the first layer and for each block")
     class_embedding: int = Field(128, ge=1)
-    speckle: bool = Field(False, description="noise added in every block, with a strength learned per channel")
+    speckle: bool = Field(False, description="noise added in every block, with strengths learned per channel")
 
 
 class DiscriminatorLayout(Layout):
     projection: int = Field(128, ge=1, description="dimensions in which contrasts are drawn")
-    pooled: Literal["sum", "mean"] = "sum"
+    pooled: Literal["sum", "mean"] = Field("sum", description="over the last grid; mean: as large as a sum over 4 x 4 places")
     strided: bool = Field(False, description="halve in a block's first convolution, not by pooling after its last: cheaper")
     adv_projection: bool = Field(False, description="score the pair of mel and class, not the mel alone")
 

@@ -180,7 +180,7 @@ class Discriminator(nn.Module):
         return self.score(features, label), self.embed(features)
 
     def features(self, mel: Tensor) -> Tensor:
-        """mel (B, 1, bands, frames) -> (B, C), the last block summed over the grid."""
+        """mel (B, 1, bands, frames) -> (B, C), the last block summed over the grid, or its mean as large as a 4 x 4 sum."""
         x = F.relu(self.body(F.pixel_unshuffle(mel, self.fold)))
         return x.mean(dim=(2, 3)) * 16 if self.pooled == "mean" else x.sum(dim=(2, 3))
 
