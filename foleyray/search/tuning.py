@@ -5,8 +5,11 @@ after its last snapshot; so the studies stand behind a searcher of our own, and 
 """
 
 import os
+import signal
+import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -131,7 +134,8 @@ def tune_studies(studies: Studies, make: MakeEvaluator, settings: SearchConfig, 
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
-    results = tuner.fit()
+    with _own_interrupt():
+        results = tuner.fit()
     if studies.mistake:
         raise UserError(studies.mistake)
     for error in results.errors:
@@ -142,3 +146,14 @@ def tune_studies(studies: Studies, make: MakeEvaluator, settings: SearchConfig, 
 
 def _name(trial: Trial) -> str:
     return f"{trial.config['class']}-{trial.config['number']:04d}"
+
+
+@contextmanager
+def _own_interrupt() -> Iterator[None]:
+    """Tune leaves its own answer to Ctrl-C behind; what comes after the search wants the one from before."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
