@@ -17,7 +17,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest tests -m "not ray and not slow"
+	$(BIN)/pytest tests -m "not ray and not slow" -n auto --dist worksteal
 
 bench: $(READY)
 	$(BIN)/python benchmarks/all.py

@@ -71,6 +71,7 @@ class _Lines(_Silent):
     def __init__(self, what: str, total: int | None, unit: str, done: int, every_seconds: float) -> None:
         self.what, self.total, self.unit, self.every_seconds = what, total, unit, every_seconds
         self.first = self.done = done
+        self.told_done = -1
         self.note = ""
         self.began = self.told = time.monotonic()
 
@@ -81,10 +82,11 @@ class _Lines(_Silent):
             self._tell()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._tell()
+        if self.done > self.told_done:
+            self._tell()
 
     def _tell(self) -> None:
-        self.told = time.monotonic()
+        self.told, self.told_done = time.monotonic(), self.done
         rate = (self.done - self.first) / max(self.told - self.began, 1e-9)
         left = f", {(self.total - self.done) / rate:.0f} s left" if self.total and rate and self.done < self.total else ""
         whole = f"/{self.total}" if self.total else ""

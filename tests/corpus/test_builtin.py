@@ -38,13 +38,23 @@ def mels(folder: Path) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def statistics(mels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log-mels (..., bands, frames) -> mean and deviation (..., 2 bands) over the frames that are not padded silence."""
-    sounding = (mels.max(-2, keepdims=True) > np.log(MelSpec().floor) + 1e-3).astype(np.float32)
-    count = sounding.sum(-1)
-    mean = (mels * sounding).sum(-1) / count
-    deviation = np.sqrt((((mels - mean[..., None]) * sounding) ** 2).sum(-1) / count)
+def statistics(mels: NDArray[np.float32], frames: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Log-mels (..., bands, frames) -> mean and deviation (..., 2 bands) over the chosen `frames` (..., frames)."""
+    chosen = frames[..., None, :].astype(np.float32)
+    count = chosen.sum(-1)
+    mean = (mels * chosen).sum(-1) / count
+    deviation = np.sqrt((((mels - mean[..., None]) * chosen) ** 2).sum(-1) / count)
     return np.concatenate([mean, deviation], axis=-1)
+
+
+def sounding(mels: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Frames that are not padded silence."""
+    return mels.max(-2) > np.log(MelSpec().floor) + 1e-3
+
+
+def loudest(mels: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Frames within 3 nepers (26 dB) of the clip's loudest: the events, without the room they stand in."""
+    return mels.max(-2) > mels.max((-2, -1))[..., None] - 3.0
 
 
 def test_layout_format_and_length(folder: Path) -> None:
@@ -108,8 +118,12 @@ def test_user_mistakes(tmp_path: Path) -> None:
 
 
 def test_a_linear_classifier_tells_the_classes_apart(mels: dict[str, NDArray[np.float32]]) -> None:
-    """Linear discriminants on log-mel mean and deviation; 0.9 of the real recordings' eval clips are told apart so."""
-    train, unseen = statistics(mels["train"]), statistics(mels["eval"])
+    """Linear discriminants on log-mel mean and deviation, of the whole and of its events; 0.90 on real recordings."""
+
+    def features(mels: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate([statistics(mels, sounding(mels)), statistics(mels, loudest(mels))], axis=-1)
+
+    train, unseen = features(mels["train"]), features(mels["eval"])
     centre, scale = train.mean((0, 1)), train.std((0, 1))
     train, unseen = (train - centre) / scale, (unseen - centre) / scale
     means = train.mean(1)
@@ -117,12 +131,13 @@ def test_a_linear_classifier_tells_the_classes_apart(mels: dict[str, NDArray[np.
     covariance = 0.95 * spread.T @ spread / len(spread) + 0.05 * np.eye(train.shape[-1])
     weights = np.linalg.solve(covariance, means.T)
     guesses = (unseen @ weights - 0.5 * np.sum(means.T * weights, axis=0)).argmax(-1)
-    assert np.mean(guesses == np.arange(NUM_CLASSES)[:, None]) >= 0.9
+    accuracy = np.mean(guesses == np.arange(NUM_CLASSES)[:, None])
+    assert accuracy >= 0.9
 
 
 def test_clips_of_a_class_differ(mels: dict[str, NDArray[np.float32]]) -> None:
     """Distance between two clips of one class against that of two classes: 0.31 to 0.73 in real recordings."""
-    flat = statistics(mels["train"]).reshape(NUM_CLASSES * (CLIPS - EVAL_CLIPS), -1)
+    flat = statistics(mels["train"], sounding(mels["train"])).reshape(NUM_CLASSES * (CLIPS - EVAL_CLIPS), -1)
     flat = (flat - flat.mean(0)) / flat.std(0)
     labels = np.repeat(np.arange(NUM_CLASSES), CLIPS - EVAL_CLIPS)
     distances = np.linalg.norm(flat[:, None] - flat, axis=-1)
