@@ -1,6 +1,7 @@
 """From labels and seeds to waves: z, the generator, and the vocoder that the config names."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from foleyray.systems.contrastive_gan.config import Config, ContrastiveGanParams
 from foleyray.systems.contrastive_gan.nets import Generator
 from foleyray.systems.contrastive_gan.stages import build_generator
 
+CLIPS_AT_ONCE = 16
+"""On an accelerator; how many fill it."""
 STANDING_BATCHES, STANDING_CLIPS = 16, 14
 
 
@@ -31,19 +34,23 @@ class ContrastiveGanSampler:
         self.generators = {"on": averaged.to(device), "off": raw.to(device)}
         self.vocoder = vocoder.to(device)
         self.device = device
-        # One by one a clip has the same bits in any company, and stays in a CPU's cache.
-        self.clips_at_once = 1 if device.type == "cpu" else 16
 
-    @torch.inference_mode()
     def sample(self, labels: Tensor, params: Sequence[SamplingParams], seeds: Sequence[int]) -> Tensor:
         if len({item.batch_key() for item in params}) > 1:
             raise ValueError("clips of one batch must agree on 'averaged'")
         if not len(labels):
             return torch.zeros(0, self.clip.num_samples)
-        size = self.clips_at_once
+        size = 1 if self.device.type == "cpu" else CLIPS_AT_ONCE
         parts = [slice(begin, begin + size) for begin in range(0, len(labels), size)]
-        return torch.cat([self._sample(labels[part], params[part], seeds[part]) for part in parts])
+        work = [(labels[part], params[part], seeds[part]) for part in parts]
+        if self.device.type != "cpu":
+            return torch.cat([self._sample(*part) for part in work])
+        # A clip for each thread, not many threads for a clip: it has the same bits in any company and on any number of
+        # cores, stays in the cache, and does not wait for a busy core a thousand times.
+        with _single_threads(torch.get_num_threads()) as threads:
+            return torch.cat(list(threads.map(lambda part: self._sample(*part), work)))
 
+    @torch.inference_mode()
     def _sample(self, labels: Tensor, params: Sequence[SamplingParams], seeds: Sequence[int]) -> Tensor:
         chosen = [item for item in params if isinstance(item, ContrastiveGanParams)]
         generator = self.generators[chosen[0].averaged]
@@ -64,10 +71,20 @@ def build(config: Config, checkpoints: Mapping[str, Checkpoint], device: torch.d
             f"generator {gan.id} emits mel {gan.card.mel_id}, the vocoder takes mel {config.mel.id} "
             f"({config.mel.bands} bands, hop {config.mel.hop}); use the config it was trained with, or train again"
         )
+    with _single_threads(1) as thread:
+        return thread.submit(_assembled, config, gan, device).result()
+
+
+def _assembled(config: Config, gan: Checkpoint, device: torch.device) -> ContrastiveGanSampler:
     averaged, raw = (_restored(config, gan, is_averaged) for is_averaged in (True, False))
     stand(averaged)
     vocoder = GriffinLim(config.mel, config.clip.num_samples, config.vocoder.iterations, config.vocoder.momentum)
     return ContrastiveGanSampler(config, gan.card.classes, _plain(averaged), _plain(raw), vocoder, device)
+
+
+def _single_threads(count: int) -> ThreadPoolExecutor:
+    """Threads in each of which torch works on one core, and so rounds the same on every machine of a kind."""
+    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _restored(config: Config, gan: Checkpoint, averaged: bool) -> Generator:
