@@ -16,10 +16,6 @@ from pathlib import Path
 
 BEGAN = time.perf_counter()
 
-from foleyray import cluster  # noqa: E402
-
-cluster.prepare()
-
 import torch  # noqa: E402
 
 from foleyray.generation import EnsembleSampler, Request, consecutive, open_generator, write_sounds  # noqa: E402

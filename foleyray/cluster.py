@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _ENVIRONMENT = {
-    # Threads that wait must not spin: two busy processes on two cores would else slow one another down many times over.
-    "OMP_WAIT_POLICY": "PASSIVE",
     # Ray's own note on every end of Serve, about a controller that is gone because it was asked to go.
     "RAY_DEDUP_LOGS_SKIP_REGEX": "ServeController.graceful_shutdown failed",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -42,7 +40,7 @@ def connected() -> Iterator[None]:
 
 
 def prepare() -> None:
-    """Sets the environment that every Ray process inherits; must run before torch and ray are first imported.
+    """Sets the environment that every Ray process inherits; must run before ray is first imported.
 
     A private cluster gets a token of its own, so that nothing is written into the user's home and no other account on
     the machine can talk to it.
