@@ -27,7 +27,7 @@ class Training(Config):
     balanced: bool = Field(False, description="equal shares of the classes in every batch, instead of natural ones")
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto: bf16 on GPUs, float32 on CPUs")
     clip_gradient: float | None = Field(None, gt=0, description="largest gradient norm per net; None: no clipping")
-    average: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights; None: no averaging")
+    average: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights, ramped up; None: none")
     average_from: int = Field(0, ge=0, description="step at which averaging begins; before it the average follows")
     checkpoint_every: int = Field(1000, ge=1, description="steps between checkpoints; the last step is always kept")
     keep: int | None = Field(None, ge=1, description="newest checkpoints to keep; None: all, for the search to choose")
@@ -66,7 +66,7 @@ class Stage(Protocol):
     def optimizer(self, turn: str, nets: nn.ModuleDict) -> Optimizer: ...
 
     def learning_rate(self, turn: str, step: Step) -> float:
-        """Factor on the optimizer's learning rate at this step."""
+        """Factor on the optimizer's learning rate at this step; a schedule reads `step.total`, for a run's name follows it."""
         ...
 
     def loss(self, turn: str, nets: nn.ModuleDict, batch: Batch, step: Step) -> Losses: ...
