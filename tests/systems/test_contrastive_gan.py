@@ -394,6 +394,18 @@ def test_truncation_and_averaging_are_heard(sampler: ContrastiveGanSampler) -> N
     assert not torch.equal(plain, sampler.sample(label, [sampler.params(averaged="off")], seed))
 
 
+def test_threads_change_neither_the_sound_nor_the_setting(sampler: ContrastiveGanSampler) -> None:
+    labels, before, found = torch.arange(3), torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(sampler.sample(labels, [sampler.params()] * 3, [0, 1, 2]))
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
 def test_nothing_asked_for_gives_nothing(sampler: ContrastiveGanSampler) -> None:
     assert sampler.sample(torch.zeros(0, dtype=torch.long), [], []).shape == (0, sampler.clip.num_samples)
 

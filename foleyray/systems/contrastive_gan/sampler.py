@@ -1,7 +1,8 @@
 """From labels and seeds to waves: z, the generator, and the vocoder that the config names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ class ContrastiveGanSampler:
             return torch.cat([self._sample(*part) for part in work])
         # A clip for each thread, not many threads for a clip: it has the same bits in any company and on any number of
         # cores, stays in the cache, and does not wait for a busy core a thousand times.
-        with _single_threads(torch.get_num_threads()) as threads:
+        with _single_threads() as threads:
             return torch.cat(list(threads.map(lambda part: self._sample(*part), work)))
 
     @torch.inference_mode()
@@ -82,9 +83,16 @@ def _assembled(config: Config, gan: Checkpoint, device: torch.device) -> Contras
     return ContrastiveGanSampler(config, gan.card.classes, _plain(averaged), _plain(raw), vocoder, device)
 
 
-def _single_threads(count: int) -> ThreadPoolExecutor:
-    """Threads in each of which torch works on one core, and so rounds the same on every machine of a kind."""
-    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+@contextmanager
+def _single_threads(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
+    """Threads (as many as torch may use, if not told) in each of which torch works on one core, and so always rounds alike."""
+    allowed = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(count or allowed, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+            yield threads
+    finally:
+        # The setting is a thread's own, but also what threads to come begin with.
+        torch.set_num_threads(allowed)
 
 
 def _restored(config: Config, gan: Checkpoint, averaged: bool) -> Generator:
