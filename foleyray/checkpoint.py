@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from foleyray.clips import ClassList
 from foleyray.config import Config, UserError, explain
+from foleyray.files import write_whole
 
 TRAINING = "training.pt"
 
@@ -102,7 +103,7 @@ def save(
     (draft / "card.json").write_text(card.model_dump_json(indent=1), encoding="utf-8")
     shutil.rmtree(final, ignore_errors=True)
     draft.replace(final)
-    _write_pointer(folder / "last", final.name)
+    write_whole(folder / "last", final.name + "\n")
     for older in all_steps(folder):
         if older.path != final:
             (older.path / TRAINING).unlink(missing_ok=True)
@@ -169,12 +170,6 @@ def source_commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-
-
-def _write_pointer(file: Path, text: str) -> None:
-    draft = file.with_name(f".{file.name}.part")
-    draft.write_text(text + "\n", encoding="utf-8")
-    draft.replace(file)
 
 
 def _write_weights(file: Path, weights: Mapping[str, Tensor]) -> None:

@@ -56,7 +56,9 @@ def _version(show: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def demo(out: Out = Path("runs/demo"), overrides: Overrides = None, workers: Workers = 1, quiet: Quiet = False) -> None:
     """The main job on the built-in corpus: corpus, train, search, promote, one sound of each class over HTTP, report."""
-    _run("builtin", out, "demo.yaml", overrides, workers, 0.05, None, None, quiet, sounds_over_http=True)
+    from foleyray.corpus.builtin import SOURCE
+
+    _run(SOURCE, out, "demo.yaml", overrides, workers, 0.05, None, None, quiet, sounds_over_http=True)
 
 
 @app.command()
@@ -84,17 +86,11 @@ def corpus(
     quiet: Quiet = False,
 ) -> None:
     """Recordings into a store of equal clips with their mels, split by source recording."""
-    from foleyray.corpus.build import build
-    from foleyray.corpus.builtin import write_builtin
-    from foleyray.pipeline import BUILTIN_CLIPS
+    from foleyray.pipeline import build_corpus
     from foleyray.system import read_config
 
-    progress = progress_for(quiet)
     _, settings = read_config(config)
-    if source == "builtin":
-        recordings = out.with_name(out.name + ".recordings")
-        source = str(write_builtin(recordings, clips_per_class=BUILTIN_CLIPS, seed=0, progress=progress))
-    store = build(source, out, clip=settings.clip, mel=settings.mel, max_rejected=max_rejected, progress=progress)
+    store = build_corpus(source, out, settings, max_rejected, progress_for(quiet))
     print_counts(f"corpus {store.fingerprint} in {out}", store.counts, store.summary().sentence())
 
 

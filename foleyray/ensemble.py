@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from foleyray.clips import ClassList, ClipSpec
 from foleyray.config import Config, UserError, fingerprint, read_yaml
+from foleyray.files import write_whole
 
 
 def _below(path: str) -> str:
@@ -85,9 +86,8 @@ class Ensemble(Config):
 
     def save(self, folder: Path) -> Path:
         """Writes `ensemble.yaml` into `folder`, whole or not at all."""
-        file, draft = folder / "ensemble.yaml", folder / ".ensemble.yaml.part"
-        draft.write_text(yaml.safe_dump(_plain(self), sort_keys=False, allow_unicode=True), encoding="utf-8")
-        draft.replace(file)
+        file = folder / "ensemble.yaml"
+        write_whole(file, yaml.safe_dump(_plain(self), sort_keys=False, allow_unicode=True))
         return file
 
 

@@ -20,10 +20,11 @@ from urllib.request import ProxyHandler, Request, build_opener
 from foleyray import __version__, cluster
 from foleyray.checkpoint import source_commit
 from foleyray.config import fingerprint
+from foleyray.corpus import builtin
 from foleyray.corpus.build import build
-from foleyray.corpus.builtin import write_builtin
 from foleyray.corpus.store import Store
 from foleyray.ensemble import Ensemble
+from foleyray.files import write_whole
 from foleyray.progress import Progress
 from foleyray.report.page import write as write_report
 from foleyray.search.config import SearchConfig
@@ -34,11 +35,6 @@ from foleyray.system import System, SystemConfig
 from foleyray.train.run import train, trained
 
 T = TypeVar("T")
-
-BUILTIN = "builtin"
-"""The SOURCE that stands for the built-in corpus."""
-BUILTIN_CLIPS = 96
-"""Built-in clips per class: three quarters to train on, the rest to measure with."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ def run(plan: Plan, progress: Progress) -> Path:
 
 def _phases(plan: Plan, diary: "Diary", progress: Progress) -> Path:
     system, config, folder = plan.system, plan.config, plan.out / "train"
-    store = diary.always("corpus", lambda: build_corpus(plan, progress))
+    store = diary.always("corpus", lambda: _corpus(plan, progress))
     key = fingerprint(store.fingerprint, config)
     diary.once("train", key, lambda: train(system, config, store, folder, workers=plan.workers, progress=progress))
     made = trained(folder, system, config, store)
@@ -83,14 +79,15 @@ def _phases(plan: Plan, diary: "Diary", progress: Progress) -> Path:
     return plan.out / "report.html"
 
 
-def build_corpus(plan: Plan, progress: Progress) -> Store:
-    """The store of the plan's source; the built-in corpus is first written as WAV files."""
-    source = plan.source
-    if source == BUILTIN:
-        recordings = plan.out / "recordings"
-        source = str(write_builtin(recordings, clips_per_class=BUILTIN_CLIPS, seed=0, progress=progress))
-    out = plan.out / "corpus"
-    return build(source, out, clip=plan.config.clip, mel=plan.config.mel, max_rejected=plan.max_rejected, progress=progress)
+def _corpus(plan: Plan, progress: Progress) -> Store:
+    return build_corpus(plan.source, plan.out / "corpus", plan.config, plan.max_rejected, progress)
+
+
+def build_corpus(source: str, out: Path, config: SystemConfig, max_rejected: float, progress: Progress) -> Store:
+    """The store of a source in the clip and mel of a system; the built-in corpus is first written as WAV files beside it."""
+    if source == builtin.SOURCE:
+        source = str(builtin.write_builtin(out.with_name(out.name + ".recordings"), progress=progress))
+    return build(source, out, clip=config.clip, mel=config.mel, max_rejected=max_rejected, progress=progress)
 
 
 class Diary:
@@ -122,9 +119,7 @@ class Diary:
     def _record(self, phase: str, key: str, seconds: float) -> None:
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         self.records[phase] = {"key": key, "seconds": round(seconds, 1), "finished": finished}
-        draft = self.file.with_suffix(".part")
-        draft.write_text(json.dumps(self.records, indent=1))
-        draft.replace(self.file)
+        write_whole(self.file, json.dumps(self.records, indent=1))
         self.progress.say(f"{phase}: {seconds:.0f} s")
 
 

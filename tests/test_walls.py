@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "foleyray"
 
 FLOOR = {
-    **dict.fromkeys(("__init__", "config", "clips", "sampling", "ensemble", "progress"), 0),
+    **dict.fromkeys(("__init__", "config", "clips", "sampling", "ensemble", "files", "progress"), 0),
     **dict.fromkeys(("stage", "system", "checkpoint", "audio"), 1),
     "modules": 2,
     "systems": 3,

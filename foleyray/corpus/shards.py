@@ -28,6 +28,7 @@ from foleyray.corpus.attempts import Attempts
 from foleyray.corpus.decode import Outcome, decode
 from foleyray.corpus.rows import Row
 from foleyray.corpus.store import SPLITS, read_lines
+from foleyray.files import write_whole
 
 OUTCOMES = "outcomes"
 _IN_MEMORY_BYTES = 32 << 20
@@ -71,7 +72,7 @@ def decode_shard(
     for split, members in clips.items():
         if members:
             write_clips(shard_file(draft, split, number), _table(members))
-    _write_whole(draft / OUTCOMES / f"{number:06d}.jsonl", _lines(outcomes).encode())
+    write_whole(draft / OUTCOMES / f"{number:06d}.jsonl", _lines(outcomes))
     attempts.end()
     return {"clips": np.array([len(rows)]), "rejected": np.array([sum(bool(outcome.kind) for outcome in outcomes.values())])}
 
@@ -157,12 +158,6 @@ def _seekable(file: Any, size: int) -> BinaryIO:
 
 def _lines(outcomes: Mapping[str, Outcome]) -> str:
     return "".join(json.dumps({"id": id, **asdict(outcome)}) + "\n" for id, outcome in outcomes.items())
-
-
-def _write_whole(file: Path, content: bytes) -> None:
-    draft = _beside(file)
-    draft.write_bytes(content)
-    draft.replace(file)
 
 
 def _beside(file: Path) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 import soundfile
 
 from foleyray.audio.wav import Format
+from foleyray.files import write_whole
 from foleyray.generation.request import Request
 from foleyray.generation.sampler import EnsembleSampler
 from foleyray.progress import Progress
@@ -25,7 +26,7 @@ def write_sounds(
     with progress.begin("generate", len(files), "sounds", done=len(files) - len(waiting)) as task:
         for batch in generator.batches([requests[number] for number in waiting]):
             for position, sound in batch:
-                _write(files[waiting[position]], sound.encode(form))
+                write_whole(files[waiting[position]], sound.encode(form))
             task.advance(len(batch))
     return files
 
@@ -37,9 +38,3 @@ def recipe_of(file: Path) -> str:
             return str(sound.comment)
     except (soundfile.LibsndfileError, OSError):
         return ""
-
-
-def _write(file: Path, content: bytes) -> None:
-    draft = file.with_name(f".{file.name}.part")
-    draft.write_bytes(content)
-    draft.replace(file)

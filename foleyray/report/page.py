@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from foleyray import __version__
 from foleyray.corpus.store import Store
+from foleyray.files import write_whole
 from foleyray.generation import EnsembleSampler
 from foleyray.metrics.embedder import find
 from foleyray.progress import Progress
@@ -75,10 +76,8 @@ def write(run: Path, *, store: Store, settings: SearchConfig, progress: Progress
         anchors = anchors_of(run, generator, store, embedder, settings, device, progress)
     blocks = _blocks(store, generator, anchors, fresh_seed(settings), progress)
     page = _render(_context(run, store, anchors) | {"blocks": blocks, "is_generating": generator is not None})
-    target, draft = run / "report.html", run / ".report.html.part"
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(target)
-    return target
+    write_whole(run / "report.html", page)
+    return run / "report.html"
 
 
 def _render(context: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from foleyray.config import Config
+from foleyray.files import write_whole
 from foleyray.metrics.scores import ClassScore
 
 SIDE = "held_out"
@@ -91,7 +92,4 @@ class Anchors(Config):
         return cls.model_validate_json(file.read_text(encoding="utf-8"))
 
     def save(self, file: Path) -> None:
-        """Writes the file whole or not at all."""
-        draft = file.with_name(f".{file.name}.part")
-        draft.write_text(self.model_dump_json(indent=1), encoding="utf-8")
-        draft.replace(file)
+        write_whole(file, self.model_dump_json(indent=1))

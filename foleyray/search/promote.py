@@ -21,6 +21,7 @@ from foleyray.checkpoint import Checkpoint, source_commit
 from foleyray.config import UserError
 from foleyray.corpus.store import Store
 from foleyray.ensemble import Ensemble, Evidence, Member
+from foleyray.files import write_whole
 from foleyray.metrics.embedder import find
 from foleyray.metrics.scores import ClassScore
 from foleyray.progress import Progress
@@ -115,7 +116,7 @@ def promote(
         for label, score in _scores(make, jobs, settings):
             name = store.classes.names[label]
             members[name] = claims[name].proven(score)
-            _remember(searched / name, members[name])
+            write_whole(searched / name / MEMBER, members[name].model_dump_json(indent=1))
             task.advance(1, f"{name} {score.fad:.2f}")
     classes = {name: (members[name],) for name in store.classes.names}
     ensemble = Ensemble(clip=config.clip, class_list=store.classes, classes=classes)
@@ -219,12 +220,6 @@ def _remembered(folder: Path) -> Member | None:
     with suppress(FileNotFoundError, ValidationError):
         return Member.model_validate_json((folder / MEMBER).read_text(encoding="utf-8"))
     return None
-
-
-def _remember(folder: Path, member: Member) -> None:
-    draft = folder / f".{MEMBER}.part"
-    draft.write_text(member.model_dump_json(indent=1), encoding="utf-8")
-    draft.replace(folder / MEMBER)
 
 
 def _copies_named_in(out: Path) -> set[str]:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from foleyray.clips import ClassList
 from foleyray.config import Config, UserError, explain
+from foleyray.files import write_whole
 from foleyray.search.candidates import Candidate, ids
 from foleyray.search.study import ClassStudy, Tried
 
@@ -37,7 +38,7 @@ class Winner(Config):
 
 def write_trials(out: Path, studies: Iterable[ClassStudy], candidates: Sequence[Candidate]) -> None:
     """Writes trials.jsonl from what the studies remember."""
-    _write(out / "trials.jsonl", "".join(_line(study, tried, candidates) for study in studies for tried in study.tried()))
+    write_whole(out / "trials.jsonl", "".join(_line(study, tried, candidates) for study in studies for tried in study.tried()))
 
 
 def _line(study: ClassStudy, tried: Tried, candidates: Sequence[Candidate]) -> str:
@@ -58,7 +59,7 @@ def _line(study: ClassStudy, tried: Tried, candidates: Sequence[Candidate]) -> s
 
 def write_winner(out: Path, winner: Winner) -> None:
     (out / winner.class_name).mkdir(parents=True, exist_ok=True)
-    _write(out / winner.class_name / "result.json", winner.model_dump_json(indent=1))
+    write_whole(out / winner.class_name / "result.json", winner.model_dump_json(indent=1))
 
 
 def drop_winners(out: Path, study: str) -> None:
@@ -86,12 +87,6 @@ def _read(file: Path) -> Winner:
         return Winner.model_validate_json(file.read_text(encoding="utf-8"))
     except ValidationError as error:
         raise UserError(f"{file}: {explain(error, Winner)}; run `foleyray search` again") from None
-
-
-def _write(file: Path, text: str) -> None:
-    draft = file.with_name(f".{file.name}.part")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(file)
 
 
 def _finite(value: float) -> float | None:

@@ -12,6 +12,7 @@ from foleyray import checkpoint, cluster
 from foleyray.checkpoint import Checkpoint
 from foleyray.config import UserError, nearest
 from foleyray.corpus.store import Store
+from foleyray.files import write_whole
 from foleyray.progress import Progress
 from foleyray.system import System, SystemConfig
 from foleyray.train.alone import train_alone
@@ -106,6 +107,4 @@ def _remember(out: Path, system: System, config: SystemConfig, store: Store) -> 
         "config": config.model_dump(mode="json"),
     }
     out.mkdir(parents=True, exist_ok=True)
-    draft = out / ".run.json.part"
-    draft.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    draft.replace(out / "run.json")
+    write_whole(out / "run.json", json.dumps(document, indent=1))

@@ -18,6 +18,10 @@ from foleyray.corpus.builtin import blasts, impacts, streams, voices
 from foleyray.corpus.builtin.acoustics import CLIP, Rng, Wave
 from foleyray.progress import Progress
 
+SOURCE = "builtin"
+"""What stands for this corpus where a source is asked for."""
+CLIPS_PER_CLASS = 96
+"""Three quarters to train on, the rest to measure with."""
 VERSION = 1  # counts up whenever a recipe below changes its sound, so that folders of older sounds are written anew
 MARKER = "builtin.json"
 EVAL_SHARE = 0.25
@@ -46,7 +50,7 @@ def synthesise(class_name: str, index: int, seed: int) -> NDArray[np.float32]:
     return RECIPES[class_name](rng).astype(np.float32)
 
 
-def write_builtin(folder: Path, *, clips_per_class: int, seed: int, progress: Progress) -> Path:
+def write_builtin(folder: Path, *, clips_per_class: int = CLIPS_PER_CLASS, seed: int = 0, progress: Progress) -> Path:
     """Writes `<split>/<Class>/<Class>_0001.wav`, the last quarter of each class under `eval`; returns `folder`.
 
     Every clip is a recording of its own. A folder already written with these settings is left as it is, one with other
