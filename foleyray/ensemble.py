@@ -25,6 +25,16 @@ def _below(path: str) -> str:
 RelativePath = Annotated[str, AfterValidator(_below)]
 
 
+class RunnerUp(Config):
+    """The next best trial of the same search, measured on the same terms as the winner."""
+
+    checkpoints: dict[str, str]
+    params: dict[str, float | int | str]
+    search_value: float
+    value: float
+    interval: tuple[float, float]
+
+
 class Evidence(Config):
     """What was measured when a member was promoted, on seeds and clips the search never saw."""
 
@@ -40,8 +50,15 @@ class Evidence(Config):
     search_value: float
     diversity_ratio: float
     corpus: str
+    runner_up: RunnerUp | None = None
     commit: str
     date: str
+
+    @property
+    def is_tie(self) -> bool:
+        """Whether the intervals of winner and runner-up overlap: either may be the better one."""
+        rival = self.runner_up
+        return rival is not None and rival.interval[0] <= self.interval[1] and self.interval[0] <= rival.interval[1]
 
 
 class Member(Config):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from foleyray.ensemble import Ensemble, Member
+from foleyray.ensemble import Ensemble, Evidence, Member
 from foleyray.terminal import console, errors
 
 if TYPE_CHECKING:
@@ -38,8 +38,10 @@ def print_ensemble(folder: Path) -> None:
     ensemble = Ensemble.load(folder)
     rows = [[name, *_member(member)] for name, members in ensemble.classes.items() for member in members]
     proof = next(iter(ensemble.classes.values()))[0].evidence
-    caption = f"FAD to held_out by {proof.embedder}:{proof.recipe}, 95 % interval by clip" if proof else ""
-    columns = ["class", "system", "checkpoint", "params", "FAD", "interval", "clips", "reference"]
+    caption = ""
+    if proof:
+        caption = f"FAD to held_out by {proof.embedder}:{proof.recipe}, 95 % interval by clip; tie: it overlaps the runner-up's"
+    columns = ["class", "system", "checkpoint", "params", "FAD", "interval", "runner-up", "clips", "reference"]
     print_table(str(folder / "ensemble.yaml"), columns, rows, caption)
 
 
@@ -48,8 +50,15 @@ def _member(member: Member) -> list[object]:
     made_by: list[object] = [member.system, list(member.checkpoints.values())[-1].rpartition("/")[2], ", ".join(params)]
     proof = member.evidence
     if proof is None:
-        return [*made_by, "", "", "", ""]
-    return [*made_by, proof.value, _interval(proof.interval), proof.num_clips, proof.num_reference_clips]
+        return [*made_by, "", "", "", "", ""]
+    measured = [proof.value, _interval(proof.interval), _runner_up(proof)]
+    return [*made_by, *measured, proof.num_clips, proof.num_reference_clips]
+
+
+def _runner_up(proof: Evidence) -> str:
+    if proof.runner_up is None:
+        return ""
+    return f"{proof.runner_up.value:.2f} (tie)" if proof.is_tie else f"{proof.runner_up.value:.2f}"
 
 
 def print_scores(title: str, scores: "Mapping[str, ClassScore]") -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from foleyray.audio.wav import encode, to_float
 from foleyray.clips import ClipSpec, MelSpec
 from foleyray.corpus.store import Store
-from foleyray.ensemble import Member
+from foleyray.ensemble import Evidence, Member
 from foleyray.generation import EnsembleSampler, consecutive
 from foleyray.report.figures import number
 from foleyray.report.pictures import decibels, spectrogram
@@ -87,6 +87,20 @@ def recipe(members: Sequence[Member]) -> list[tuple[str, str]]:
         rows += [("checkpoint", path.removeprefix("checkpoints/")) for path in member.checkpoints.values()]
         rows += [(name, number(value) if isinstance(value, float) else str(value)) for name, value in member.params.items()]
         if member.evidence:
-            rows.append(("promoted at", f"FAD {number(member.evidence.value)}, n {member.evidence.num_clips}"))
-            rows.append(("search found", f"FAD {number(member.evidence.search_value)}"))
+            rows += _evidence(member.evidence)
     return rows
+
+
+def _evidence(proof: Evidence) -> list[tuple[str, str]]:
+    rows = [
+        ("promoted at", f"{_measured(proof.value, proof.interval)}, n {proof.num_clips}"),
+        ("search found", f"FAD {number(proof.search_value)}"),
+    ]
+    if proof.runner_up:
+        tie = ": a tie, the intervals overlap" if proof.is_tie else ""
+        rows.append(("runner-up", _measured(proof.runner_up.value, proof.runner_up.interval) + tie))
+    return rows
+
+
+def _measured(value: float, interval: tuple[float, float]) -> str:
+    return f"FAD {number(value)} ({number(interval[0])} to {number(interval[1])})"

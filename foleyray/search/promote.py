@@ -1,4 +1,5 @@
-"""Promotion: each winner is measured again, on fresh seeds and on clips the search never saw, and becomes a member.
+"""Promotion: each winner is measured again, on fresh seeds and on clips the search never saw, and becomes a member. Its
+runner-up is measured beside it, so that a win that proves nothing is seen as a tie.
 
 <searched>/<class>/member.json                   what was measured of the class's winner, as soon as it is measured
 <out>/ensemble.yaml                              whole or not there
@@ -20,7 +21,7 @@ from foleyray import cluster
 from foleyray.checkpoint import Checkpoint, source_commit
 from foleyray.config import UserError
 from foleyray.corpus.store import Store
-from foleyray.ensemble import Ensemble, Evidence, Member
+from foleyray.ensemble import Ensemble, Evidence, Member, RunnerUp
 from foleyray.files import write_whole
 from foleyray.metrics.embedder import find
 from foleyray.metrics.scores import ClassScore
@@ -28,7 +29,7 @@ from foleyray.progress import Progress
 from foleyray.search.candidates import Candidate, Trained, by_ids
 from foleyray.search.config import SearchConfig
 from foleyray.search.evaluator import Evaluator, Maker, Params
-from foleyray.search.results import Winner, read_winners
+from foleyray.search.results import Contender, Winner, read_winners
 from foleyray.search.run import check_machine, check_split
 from foleyray.system import System, SystemConfig
 
@@ -46,20 +47,32 @@ class Claim:
 
     member: Member
     terms: dict[str, Any]
+    rival: Contender | None
 
     def is_proven_by(self, member: Member) -> bool:
         """Whether a member of an earlier promotion is this one, measured on the same terms."""
         proof = member.evidence
         same = member.model_copy(update={"evidence": None}) == self.member
-        return same and proof is not None and all(getattr(proof, term) == value for term, value in self.terms.items())
+        if not same or proof is None or any(getattr(proof, term) != value for term, value in self.terms.items()):
+            return False
+        return self.rival_terms == (proof.runner_up and proof.runner_up.model_dump(exclude={"value", "interval"}))
 
-    def proven(self, score: ClassScore) -> Member:
+    @property
+    def rival_terms(self) -> dict[str, Any] | None:
+        if self.rival is None:
+            return None
+        return {"checkpoints": self.rival.checkpoints, "params": self.rival.params, "search_value": self.rival.fad}
+
+    def proven(self, score: ClassScore, *rivals: ClassScore) -> Member:
+        """`rivals` holds the score of the runner-up where there is one."""
+        found = [RunnerUp(**self.rival_terms or {}, value=rival.fad, interval=rival.interval) for rival in rivals]
         proof = Evidence(
             **self.terms,
             value=score.fad,
             interval=score.interval,
             num_reference_clips=score.num_reference_clips,
             diversity_ratio=score.diversity_ratio,
+            runner_up=next(iter(found), None),
             commit=source_commit(),
             date=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -68,16 +81,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class Job:
-    """The measurement of one class, which any process with an evaluator can do."""
+    """The measurement of one class, winner first, which any process with an evaluator can do."""
 
     label: int
-    candidate: int
-    params: Params
+    points: Sequence[tuple[int, Params]]
     settings: SearchConfig
 
-    def run(self, evaluator: Evaluator) -> ClassScore:
-        seeds = self.settings.clip_seeds("promotion")
-        return evaluator.measure(self.label, self.candidate, self.params, seeds, self.settings.seed)
+    def run(self, evaluator: Evaluator) -> list[ClassScore]:
+        seeds, seed = self.settings.clip_seeds("promotion"), self.settings.seed
+        return [evaluator.measure(self.label, candidate, params, seeds, seed) for candidate, params in self.points]
 
 
 def promote(
@@ -98,14 +110,15 @@ def promote(
     """
     check_split(store, SPLIT)
     winners = read_winners(searched, store.classes)
-    chosen = {name: by_ids(winner.checkpoints, checkpoints) for name, winner in winners.items()}
-    candidates = _distinct(chosen.values())
+    contenders = {name: [winner, *([winner.runner_up] if winner.runner_up else [])] for name, winner in winners.items()}
+    chosen = {name: [by_ids(each.checkpoints, checkpoints) for each in found] for name, found in contenders.items()}
+    candidates = _distinct(candidate for found in chosen.values() for candidate in found)
     claims = _claims(winners, settings, store)
     members = {
         name: member for name in winners if (member := _remembered(searched / name)) and claims[name].is_proven_by(member)
     }
     jobs = [
-        Job(label, candidates.index(chosen[name]), winners[name].params, settings)
+        Job(label, _points(candidates, chosen[name], contenders[name]), settings)
         for label, name in enumerate(store.classes.names)
         if name not in members
     ]
@@ -113,15 +126,21 @@ def promote(
         progress.say(f"promoted already: the winners of {searched} under these settings")
     make = Maker(system, config, candidates, settings, store.path.resolve(), SPLIT)
     with progress.begin("promote", len(claims), "classes", len(members)) as task:
-        for label, score in _scores(make, jobs, settings):
+        for label, scores in _scores(make, jobs, settings):
             name = store.classes.names[label]
-            members[name] = claims[name].proven(score)
+            members[name] = claims[name].proven(*scores)
             write_whole(searched / name / MEMBER, members[name].model_dump_json(indent=1))
-            task.advance(1, f"{name} {score.fad:.2f}")
+            task.advance(1, f"{name} {scores[0].fad:.2f}")
     classes = {name: (members[name],) for name in store.classes.names}
     ensemble = Ensemble(clip=config.clip, class_list=store.classes, classes=classes)
-    _publish(ensemble, [checkpoint for candidate in candidates for checkpoint in candidate.values()], out)
+    _publish(ensemble, [checkpoint for winner, *_ in chosen.values() for checkpoint in winner.values()], out)
     return ensemble
+
+
+def _points(
+    candidates: Sequence[Candidate], chosen: Sequence[Candidate], contenders: Sequence[Contender]
+) -> list[tuple[int, Params]]:
+    return [(candidates.index(candidate), each.params) for candidate, each in zip(chosen, contenders, strict=True)]
 
 
 def _publish(ensemble: Ensemble, checkpoints: Iterable[Checkpoint], out: Path) -> None:
@@ -160,13 +179,16 @@ def _claims(winners: Mapping[str, Winner], settings: SearchConfig, store: Store)
                 params=winner.params,
             ),
             {**shared, "search_value": winner.fad},
+            winner.runner_up,
         )
         for name, winner in winners.items()
     }
 
 
-def _scores(make: Callable[[], Evaluator], jobs: Sequence[Job], settings: SearchConfig) -> Iterator[tuple[int, ClassScore]]:
-    """(label, score) of every job: in this process where one is enough, otherwise in as many as the search had."""
+def _scores(
+    make: Callable[[], Evaluator], jobs: Sequence[Job], settings: SearchConfig
+) -> Iterator[tuple[int, list[ClassScore]]]:
+    """(label, scores) of every job: in this process where one is enough, otherwise in as many as the search had."""
     num_processes = min(settings.concurrent, len(jobs))
     if num_processes > 1:
         yield from _scores_on_ray(make, jobs, settings, num_processes)
@@ -178,7 +200,7 @@ def _scores(make: Callable[[], Evaluator], jobs: Sequence[Job], settings: Search
 
 def _scores_on_ray(
     make: Callable[[], Evaluator], jobs: Sequence[Job], settings: SearchConfig, num_processes: int
-) -> Iterator[tuple[int, ClassScore]]:
+) -> Iterator[tuple[int, list[ClassScore]]]:
     with cluster.connected():
         import ray
         from ray.util import ActorPool
@@ -203,7 +225,7 @@ class _Bench:
     def __init__(self, make: Callable[[], Evaluator]) -> None:
         self.evaluator = make()
 
-    def run(self, job: Job) -> tuple[int, ClassScore]:
+    def run(self, job: Job) -> tuple[int, list[ClassScore]]:
         return job.label, job.run(self.evaluator)
 
 

@@ -20,20 +20,27 @@ from foleyray.search.candidates import Candidate, ids
 from foleyray.search.study import ClassStudy, Tried
 
 
-class Winner(Config):
-    """The best trial of a class. `study` names the search it came from, `checkpoints` an id per stage."""
+class Contender(Config):
+    """A trial that made all its clips. `checkpoints` holds an id per stage."""
+
+    checkpoints: dict[str, str]
+    params: dict[str, float | int | str]
+    fad: float
+    trial: int
+
+
+class Winner(Contender):
+    """The best trial of a class. `study` names the search it came from."""
 
     system: str
     study: str
     embedder: str
     """Name and recipe of what the search listened with, as in `logmel:active`."""
     class_name: str
-    checkpoints: dict[str, str]
-    params: dict[str, float | int | str]
-    fad: float
     clips: int
-    trial: int
     trials: int
+    runner_up: Contender | None = None
+    """The next best at another point; None where no other trial made all its clips."""
 
 
 def write_trials(out: Path, studies: Iterable[ClassStudy], candidates: Sequence[Candidate]) -> None:

@@ -28,8 +28,8 @@ from foleyray.sampling import SamplingParams
 from foleyray.search.candidates import Candidate, Trained, ids, newest
 from foleyray.search.config import SearchConfig
 from foleyray.search.evaluator import Evaluator, Maker
-from foleyray.search.results import Winner, drop_winners, write_trials, write_winner
-from foleyray.search.study import ClassStudy, open_journal
+from foleyray.search.results import Contender, Winner, drop_winners, write_trials, write_winner
+from foleyray.search.study import ClassStudy, Tried, open_journal
 from foleyray.system import System, SystemConfig
 
 FEWEST_CLIPS = 2
@@ -154,24 +154,28 @@ def _run(
 
 
 def _winner(aim: Aim, study: ClassStudy) -> Winner:
-    best = study.best()
+    best, *others = study.ranked()
     if not math.isfinite(best.fad):
         raise UserError(
             f"none of the {len(study.tried())} trials of {study.name} made sounds that have a distance: the waves are not "
             f"finite; train {aim.system} again with a lower learning rate"
         )
+    rivals = [_contender(aim, trial) for trial in others if math.isfinite(trial.fad)]
     return Winner(
+        **_contender(aim, best).model_dump(),
         system=aim.system,
         study=aim.name,
         embedder=aim.embedder,
         class_name=study.name,
-        checkpoints=ids(aim.candidates[best.point.candidate]),
-        params=best.point.params,
-        fad=best.fad,
         clips=best.clips,
-        trial=best.number,
         trials=len(study.tried()),
+        runner_up=next(iter(rivals), None),
     )
+
+
+def _contender(aim: Aim, trial: Tried) -> Contender:
+    checkpoints = ids(aim.candidates[trial.point.candidate])
+    return Contender(checkpoints=checkpoints, params=trial.point.params, fad=trial.fad, trial=trial.number)
 
 
 @contextmanager

@@ -124,9 +124,13 @@ class ClassStudy:
         """Trials that the budget still allows."""
         return max(0, self.settings.trials - len(self._trials(*FINISHED)))
 
-    def best(self) -> Tried:
-        """The trial of all clips with the smallest distance; there is one once no trial is left or running."""
-        return min((trial for trial in self.tried() if not trial.stopped), key=lambda trial: trial.fad)
+    def ranked(self) -> list[Tried]:
+        """The trials of all clips at different points, the smallest distance first; one at least once none is left."""
+        found: list[Tried] = []
+        for trial in sorted((trial for trial in self.tried() if not trial.stopped), key=lambda trial: trial.fad):
+            if all(trial.point != better.point for better in found):
+                found.append(trial)
+        return found
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states)

@@ -16,6 +16,15 @@ from tests.search.toy_noise import CLASSES, SYSTEM, config, trained, write_store
 SETTINGS = SearchConfig(concurrent=1, promote_clips=8)
 
 
+def contender(step, tilt, fad):
+    return {
+        "checkpoints": {"base": "base/0a1b2c3d/step-000000030", "noise": f"noise/0a1b2c3d/step-0000000{step}"},
+        "params": {"tilt": tilt, "repeats": 1, "polarity": "up"},
+        "fad": fad,
+        "trial": 3,
+    }
+
+
 class Scene:
     """A trained run, a store, and the winners of a search: newest checkpoint for one class, the one before for the other."""
 
@@ -26,18 +35,17 @@ class Scene:
         self.win("Dull", 30, 1.4)
         self.win("Bright", 20, 0.2)
 
-    def win(self, name, step, tilt, study="5eed5eed"):
+    def win(self, name, step, tilt, study="5eed5eed", rival=None):
+        """`rival`: the step and tilt of a runner-up."""
         winner = Winner(
+            **contender(step, tilt, fad=1.25),
             system="noise",
             study=study,
             embedder="logmel:active",
             class_name=name,
-            checkpoints={"base": "base/0a1b2c3d/step-000000030", "noise": f"noise/0a1b2c3d/step-0000000{step}"},
-            params={"tilt": tilt, "repeats": 1, "polarity": "up"},
-            fad=1.25,
             clips=8,
-            trial=3,
             trials=6,
+            runner_up=contender(*rival, fad=1.5) if rival else None,
         )
         write_winner(self.searched, winner)
 
@@ -109,6 +117,29 @@ def test_only_the_changed_winner_is_measured_again(scene):
     assert "checkpoints/noise/0a1b2c3d/step-000000020" not in scene.copies()
 
 
+def test_a_runner_up_is_measured_beside_the_winner(scene):
+    scene.win("Dull", 30, 1.4, rival=(20, 1.4))
+    scene.win("Bright", 20, 0.2, rival=(20, 1.9))
+    ensemble = scene.promote()
+    assert scene.num_clips_made() == 4 * 8
+    proofs = {name: members[0].evidence for name, members in ensemble.classes.items()}
+    assert proofs["Dull"].is_tie and not proofs["Bright"].is_tie
+    assert proofs["Bright"].runner_up.value > proofs["Bright"].value and proofs["Bright"].runner_up.search_value == 1.5
+    assert Ensemble.load(scene.out) == ensemble
+    assert not any("step-000000010" in copy for copy in scene.copies())
+    scene.promote()
+    assert scene.num_clips_made() == 4 * 8
+
+
+def test_another_runner_up_is_measured_again(scene):
+    scene.win("Dull", 30, 1.4, rival=(20, 1.4))
+    scene.promote()
+    before = scene.num_clips_made()
+    scene.win("Dull", 30, 1.4, rival=(10, 1.4))
+    assert scene.promote().classes["Dull"][0].evidence.runner_up.checkpoints["noise"].endswith("10")
+    assert scene.num_clips_made() == before + 2 * 8
+
+
 def test_other_terms_are_other_evidence(scene):
     scene.promote()
     again = scene.promote(SETTINGS.model_copy(update={"promote_clips": 9}))
@@ -143,7 +174,7 @@ def test_an_unfinished_search_is_refused(scene):
     with pytest.raises(UserError, match="searches with different settings"):
         scene.promote()
     (scene.searched / "Bright" / "result.json").write_text("{}")
-    with pytest.raises(UserError, match=r"result.json: 'system' is missing"):
+    with pytest.raises(UserError, match=r"result.json: .*'system' is missing"):
         scene.promote()
     assert not (scene.out / "ensemble.yaml").exists()
 

@@ -68,8 +68,8 @@ def test_the_first_trial_is_the_start_and_a_search_beats_it(tmp_path):
     first = study.tried()[0]
     assert first.point == Point(0, {"tilt": 1.0, "repeats": 1, "polarity": "up"})
     assert not first.stopped
-    assert study.best().fad < first.fad - 0.3
-    assert study.best().clips == 8
+    assert study.ranked()[0].fad < first.fad - 0.3
+    assert study.ranked()[0].clips == 8
     assert study.num_left == 0
 
 
@@ -80,7 +80,16 @@ def test_losers_stop_early_and_are_never_best(tmp_path):
     assert 3 <= len(stopped) <= 10
     assert {trial.clips for trial in stopped} <= {2, 4}
     assert all(trial.clips == 8 for trial in study.tried() if not trial.stopped)
-    assert not study.best().stopped
+    assert not study.ranked()[0].stopped
+
+
+def test_a_runner_up_is_another_point(tmp_path):
+    study = open_study(tmp_path, trials=12, clips=8)
+    run(study, 12)
+    ranked = study.ranked()
+    whole = [trial for trial in study.tried() if not trial.stopped]
+    assert len({repr(trial.point) for trial in ranked}) == len(ranked) == len({repr(trial.point) for trial in whole})
+    assert [trial.fad for trial in ranked] == sorted(trial.fad for trial in ranked)
 
 
 def test_one_rung_stops_nobody(tmp_path):
@@ -115,12 +124,12 @@ def test_more_trials_go_on_where_the_search_ended(tmp_path):
 def test_a_distance_that_does_not_exist_loses(tmp_path):
     study = open_study(tmp_path, trials=10, clips=8)
     run(study, 10, lambda point, clips: math.inf if point.candidate == 0 else 1.0 + point.params["tilt"])
-    assert study.best().point.candidate != 0
-    assert study.best().fad < math.inf
+    assert study.ranked()[0].point.candidate != 0
+    assert study.ranked()[0].fad < math.inf
 
 
 def test_the_journal_is_an_optuna_study(tmp_path):
     run(open_study(tmp_path, trials=3, clips=8), 3)
     loaded = optuna.load_study(study_name="Dull", storage=open_journal(tmp_path / "journal.log"))
     assert len(loaded.trials) == 3
-    assert loaded.best_value == open_study(tmp_path, trials=3, clips=8).best().fad
+    assert loaded.best_value == open_study(tmp_path, trials=3, clips=8).ranked()[0].fad
