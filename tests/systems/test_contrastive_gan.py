@@ -151,6 +151,24 @@ def test_hinge_of_a_sure_discriminator_has_no_gradient() -> None:
     assert losses.hinge_discriminator(torch.zeros(2), torch.zeros(2)) == 2
 
 
+def test_only_what_is_too_loud_costs_something() -> None:
+    unbounded = torch.tensor([-9.0, 0.0, losses.LOUDEST, losses.LOUDEST + 2], requires_grad=True)
+    loss = losses.excess(unbounded)
+    loss.backward()
+    assert loss.item() == pytest.approx(1.0) and unbounded.grad.tolist() == [0, 0, 0, 1]
+
+
+def test_a_generator_stuck_at_full_scale_still_learns() -> None:
+    def pull(weight: float) -> float:
+        stage = GanStage(_config(excess_weight=weight), 7)
+        nets = stage.build({})
+        nn.init.constant_(nets["generator"].last.bias, 12.0)
+        stage.loss("generator", nets, _batch(), _step())["loss"].backward()
+        return nets["generator"].last.bias.grad.abs().max().item()
+
+    assert pull(0.0) < 1e-3 and pull(10.0) > 1
+
+
 def test_supervised_contrastive_of_equal_embeddings() -> None:
     same = _units(1, 0).expand(16, -1)
     loss = losses.supervised_contrastive(same, torch.arange(16) % 4, 0.07)

@@ -72,6 +72,7 @@ class Config(SystemConfig):
     tau_d: float = Field(0.1, gt=0, description="temperature between mels")
     tau_c: float = Field(0.1, gt=0, description="temperature between a mel and its class or source")
     contrast_weight: float = Field(1.0, ge=0)
+    excess_weight: float = Field(0.0, ge=0, description="on made mels that are louder than a clip can be, where tanh is flat")
     generator: GeneratorLayout = GeneratorLayout()
     discriminator: DiscriminatorLayout = DiscriminatorLayout()
     scale: MelScale = MelScale()

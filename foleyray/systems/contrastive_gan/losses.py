@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+LOUDEST = 1.5
+"""Before the tanh; after it 0.905, which on the usual scale is a log-mel of 1.8. The loudest real clips reach 1.64."""
+
 
 def hinge_discriminator(real: Tensor, made: Tensor) -> Tensor:
     """Scores (B,) of real and made clips -> scalar; equation 1 of the paper."""
@@ -16,6 +19,14 @@ def hinge_discriminator(real: Tensor, made: Tensor) -> Tensor:
 def hinge_generator(made: Tensor) -> Tensor:
     """Scores (B,) of made clips -> scalar."""
     return -made.mean()
+
+
+def excess(unbounded: Tensor) -> Tensor:
+    """Mels before their tanh -> scalar: the mean square of what lies above `LOUDEST`.
+
+    There the tanh is so flat that no judge's gradient passes, and a corner that got there early would stay for good.
+    """
+    return F.relu(unbounded.float() - LOUDEST).square().mean()
 
 
 def contrastive(

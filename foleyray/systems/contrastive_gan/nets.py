@@ -120,6 +120,10 @@ class Generator(nn.Module):
         return self.latent + sum(prod(speckle) for speckle in self.speckles)
 
     def forward(self, latent: Tensor, label: Tensor) -> Tensor:
+        return torch.tanh(self.unbounded(latent, label))
+
+    def unbounded(self, latent: Tensor, label: Tensor) -> Tensor:
+        """The mel before its tanh, (B, 1, bands, frames)."""
         z, *speckles = torch.split(latent, [self.latent, *map(prod, self.speckles)], dim=1)
         begin, *chunks = torch.split(z, self.chunk, dim=1)
         embedded = self.classes(label)
@@ -129,7 +133,7 @@ class Generator(nn.Module):
             x = block(x, torch.cat([chunk, embedded], dim=1), noise)
             if index == 1 and self.attention is not None:
                 x = self.attention(x)
-        return torch.tanh(F.pixel_shuffle(self.last(F.relu(self.norm(x))), self.fold))
+        return F.pixel_shuffle(self.last(F.relu(self.norm(x))), self.fold)
 
 
 class DiscriminatorBlock(nn.Module):

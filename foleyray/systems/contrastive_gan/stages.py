@@ -95,7 +95,8 @@ class GanStage:
         return self._generator_loss(nets, batch, step) if turn == "generator" else self._discriminator_loss(nets, batch, step)
 
     def _generator_loss(self, nets: nn.ModuleDict, batch: Batch, step: Step) -> Losses:
-        made = self._make(nets["generator"], batch["label"], step.generator)
+        unbounded = self._make_unbounded(nets["generator"], batch["label"], step.generator)
+        made = torch.tanh(unbounded)
         step.memo["made"] = made.detach()
         seen = self.augmenter.shift_and_gain(made, self.config.augment, step.generator)
         # In evaluation mode the judge keeps the state of its spectral norm: only its own turn may change it.
@@ -103,10 +104,12 @@ class GanStage:
         nets["discriminator"].train()
         adversarial = losses.hinge_generator(score)
         contrast = self._contrast(nets, embedding, seen, batch, is_real=False)
+        excess = losses.excess(unbounded)
         return {
-            "loss": adversarial + self.config.contrast_weight * contrast,
+            "loss": adversarial + self.config.contrast_weight * contrast + self.config.excess_weight * excess,
             "adversarial": adversarial,
             "contrast": contrast,
+            "excess": excess,
         }
 
     def _discriminator_loss(self, nets: nn.ModuleDict, batch: Batch, step: Step) -> Losses:
@@ -140,9 +143,12 @@ class GanStage:
         return judged | {"diversity": _spread(made, batch["label"]) / _spread(real, batch["label"]).clamp(min=1e-6)}
 
     def _make(self, generator: nn.Module, label: Tensor, draws: torch.Generator) -> Tensor:
+        return torch.tanh(self._make_unbounded(generator, label, draws))
+
+    def _make_unbounded(self, generator: nn.Module, label: Tensor, draws: torch.Generator) -> Tensor:
         assert isinstance(generator, Generator)
-        made: Tensor = generator(torch.randn(len(label), generator.num_latents, generator=draws, device=label.device), label)
-        return made
+        latent = torch.randn(len(label), generator.num_latents, generator=draws, device=label.device)
+        return generator.unbounded(latent, label)
 
     def _contrast(self, nets: nn.ModuleDict, embedding: Tensor, seen: Tensor, batch: Batch, is_real: bool) -> Tensor:
         label = batch["label"]
