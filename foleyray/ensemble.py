@@ -48,7 +48,7 @@ class Evidence(Config):
     num_reference_clips: int
     seed: int
     search_value: float
-    diversity_ratio: float
+    diversity_ratio: float | None
     corpus: str
     runner_up: RunnerUp | None = None
     commit: str

@@ -1,6 +1,6 @@
 """The tables that doors print: counts, scores, and what an ensemble is made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,21 @@ from foleyray.ensemble import Ensemble, Evidence, Member
 from foleyray.terminal import console, errors
 
 if TYPE_CHECKING:
-    from foleyray.metrics.scores import ClassScore
+    from foleyray.evaluation.judgement import Evaluation
+    from foleyray.listening.table import Opinion, Opinions
+    from foleyray.metrics.intervals import Measured
+    from foleyray.metrics.papers import Printed
+
+DISTANCES = [
+    *("class", "FAD", "interval", "FAD, n to infinity", "clips", "reference", "frames"),
+    *("left out", "nearest", "mean of others", "diversity"),
+]
+LIKENESS = ["class", "kad", "precision", "recall", "density", "coverage", "vendi"]
+COPIES = ["class", "by embedding", "by mel", "by wave", "clips", "training", "not trained on"]
+COPIES_CAPTION = (
+    "share of the clips nearer to a training clip than 95 % of real clips that were not trained on; 0.05 is expected"
+)
+LIKENESS_CAPTION = "kad near 0: alike; precision and density: of the generated clips, recall and coverage: of the real ones"
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> None:
@@ -61,23 +75,98 @@ def _runner_up(proof: Evidence) -> str:
     return f"{proof.runner_up.value:.2f} (tie)" if proof.is_tie else f"{proof.runner_up.value:.2f}"
 
 
-def print_scores(title: str, scores: "Mapping[str, ClassScore]") -> None:
-    """The distance table per class, its mean, and every warning below it."""
-    rows: list[list[object]] = [
-        [name, s.fad, _interval(s.interval), s.num_clips, s.num_reference_clips, s.nearest_class, _other(s), s.diversity_ratio]
-        for name, s in scores.items()
-    ]
-    rows.append(["mean", sum(s.fad for s in scores.values()) / len(scores), *[""] * 6])
-    caption = next(iter(scores.values())).caption()
-    columns = ["class", "FAD", "interval", "clips", "reference", "nearest", "mean of others", "diversity"]
-    print_table(title, columns, rows, caption)
-    for name, s in scores.items():
-        for warning in s.warnings:
-            errors.print(f"{name}: {warning}", highlight=False, markup=False)
+def print_evaluation(found: "Evaluation") -> None:
+    """The distances per class with their mean, what is measured clip by clip, copies, and every warning below."""
+    print_table(f"{found.generated} against {found.reference}", DISTANCES, [*_distances(found)], _caption(found))
+    if len(found.scores) > 1:
+        print_table("every class (row) against every reference (column), FAD", ["class", *found.scores], [*_matrix(found)])
+    if any(score.likeness for score in found.scores.values()):
+        print_table("clip by clip", LIKENESS, [*_likeness(found)], LIKENESS_CAPTION)
+    if found.clap_scores:
+        print_table(
+            "fit to the class's name", ["class", "CLAP score"], [[n, _measured(m)] for n, m in found.clap_scores.items()]
+        )
+    if found.copies:
+        rows: list[list[object]] = [
+            [name, *c.shares.values(), c.num_clips, c.num_training_clips, c.num_held_out_clips]
+            for name, c in found.copies.items()
+        ]
+        print_table("too near to training clips", COPIES, rows, COPIES_CAPTION)
+    for warning in found.warnings:
+        errors.print(warning, highlight=False, markup=False, soft_wrap=True)
 
 
-def _other(score: "ClassScore") -> object:
-    return "" if score.mean_other_fad is None else score.mean_other_fad
+def _caption(found: "Evaluation") -> str:
+    return next(iter(found.scores.values())).caption()
+
+
+def _distances(found: "Evaluation") -> Iterator[list[object]]:
+    for name, s in found.scores.items():
+        limit = found.infinities[name].value
+        counts = [s.num_clips, s.num_reference_clips, s.num_frames]
+        ratio = "" if s.diversity_ratio is None else s.diversity_ratio
+        infinity = "" if limit is None else limit
+        others = "" if s.mean_other_fad is None else s.mean_other_fad
+        yield [name, s.fad, _interval(s.interval), infinity, *counts, s.dropped_share, s.nearest_class, others, ratio]
+    yield ["mean", found.mean, *[""] * (len(DISTANCES) - 2)]
+
+
+def _matrix(found: "Evaluation") -> Iterator[list[object]]:
+    for name, score in found.scores.items():
+        yield [name, *(score.fad if other == name else score.other_fads[other] for other in found.scores)]
+
+
+def _likeness(found: "Evaluation") -> Iterator[list[object]]:
+    for name, score in found.scores.items():
+        if score.likeness:
+            yield [name, *(_measured(getattr(score.likeness, column)) for column in LIKENESS[1:])]
+
+
+def _measured(found: "Measured") -> str:
+    return f"{found.value:.2f} ({_interval(found.interval)})"
+
+
+def print_comparison(found: "Evaluation", earlier: "Evaluation") -> None:
+    """Two evaluations on equal terms, a row per class; a tie where their intervals overlap."""
+    rows: list[list[object]] = []
+    for name, one in found.scores.items():
+        other = earlier.scores[name]
+        is_tie = one.interval[0] <= other.interval[1] and other.interval[0] <= one.interval[1]
+        nearer = "tie" if is_tie else "this" if one.fad < other.fad else "earlier"
+        rows.append([name, one.fad, _interval(one.interval), other.fad, _interval(other.interval), nearer])
+    rows.append(["mean", found.mean, "", earlier.mean, "", ""])
+    columns = ["class", "FAD, this", "interval", "FAD, earlier", "interval", "nearer"]
+    print_table(f"{found.generated} beside {earlier.generated}", columns, rows, "tie: the intervals overlap")
+
+
+def print_papers(found: "Evaluation", papers: "Sequence[Printed]") -> None:
+    """A row per system of the papers, and this one first."""
+    names = list(found.scores)
+    rows: list[list[object]] = [[found.generated, *(found.scores[name].fad for name in names), found.mean, ""]]
+    for row in papers:
+        values = [row.values.get(name, "") for name in names]
+        rows.append([f"{row.system} {row.variant}".strip(), *values, "" if row.mean is None else row.mean, row.paper])
+    print_table("beside the papers", ["system", *names, "mean", "paper"], rows, "the papers' values as they print them")
+
+
+def print_opinions(found: "Opinions") -> None:
+    """What listeners say: a row per system and class, and a system's mean below its classes."""
+    rows: list[list[object]] = []
+    for system, opinion in found.systems.items():
+        for name, one in opinion.classes.items():
+            rows.append([system, name, *_opinion(one), one.num_clips, one.num_raters])
+        rows.append([system, "mean", *_opinion(opinion), "", ""])
+    terms = "(2 Q + 2 F + D) / 5" if found.has_diversity else "(Q + F) / 2, without diversity"
+    caption = f"WAS = {terms}; {len(found.raters)} raters, {found.num_ratings} scores; 95 % interval by rater and clip"
+    columns = ["system", "class", "quality", "fit", "diversity", "WAS", "interval", "clips", "raters"]
+    print_table(f"listening test {found.page}", columns, rows, caption)
+    for warning in found.warnings:
+        errors.print(warning, highlight=False, markup=False, soft_wrap=True)
+
+
+def _opinion(one: "Opinion") -> list[object]:
+    scores = [one.quality, one.fit, one.diversity, one.was]
+    return [*("" if score is None else score for score in scores), _interval(one.interval) if one.interval else ""]
 
 
 def _interval(interval: tuple[float, float]) -> str:

@@ -16,12 +16,15 @@ FLOOR = {
     "systems": 3,
     "metrics": 3,
     "generation": 4,
-    **dict.fromkeys(("cluster", "corpus", "train", "search", "serving"), 5),
-    **dict.fromkeys(("pipeline", "evaluation", "report"), 6),
+    **dict.fromkeys(("cluster", "corpus", "train", "search", "serving", "evaluation"), 5),
+    **dict.fromkeys(("pipeline", "report", "listening"), 6),
     **dict.fromkeys(("cli", "tables", "terminal"), 7),
 }
-SIDEWAYS = {"train": {"corpus", "cluster"}, "search": {"corpus", "cluster"}, "corpus": {"cluster"}, "serving": {"cluster"}}
-MAY_NAME_RAY = {"cluster", "corpus", "train", "search", "serving"}
+SIDEWAYS = {
+    **dict.fromkeys(("train", "search", "evaluation"), {"corpus", "cluster"}),
+    **dict.fromkeys(("corpus", "serving"), {"cluster"}),
+}
+MAY_NAME_RAY = {"cluster", "corpus", "train", "search", "serving", "evaluation"}
 DOORS_ONLY = {"typer", "rich"}
 WORDS_MAY_IMPORT = {"pydantic", "yaml"} | set(sys.stdlib_module_names)
 

@@ -111,13 +111,11 @@ class Store:
         """One pass over a split in batches of at most `num_rows` clips; memory is bounded by a row group of the files."""
         wanted = list(dict.fromkeys([*_known(columns), *(["label"] if label is not None else [])]))
         for file in self.files(split):
-            with pq.ParquetFile(file) as parquet:
-                for batch in parquet.iter_batches(num_rows, columns=wanted):
-                    arrays = {name: _to_numpy(batch.column(name)) for name in wanted}
-                    kept = slice(None) if label is None else arrays["label"] == label
-                    found = {name: arrays[name][kept] for name in columns}
-                    if len(next(iter(found.values()))):
-                        yield found
+            for arrays in read_batches(file, wanted, num_rows):
+                kept = slice(None) if label is None else arrays["label"] == label
+                found = {name: arrays[name][kept] for name in columns}
+                if len(next(iter(found.values()))):
+                    yield found
 
     def dataset(self, split: str, columns: Sequence[str]) -> "ray.data.Dataset":
         """The same clips as a Ray dataset whose batches are fixed-shape arrays; raises UserError for an empty split."""
@@ -129,6 +127,10 @@ class Store:
 
     def files(self, split: str) -> list[Path]:
         return sorted((self.path / _known_split(split)).glob("*.parquet"))
+
+    def file_sizes(self, split: str) -> list[tuple[Path, int]]:
+        """Every file of a split with its number of clips; only footers are read."""
+        return [(file, pq.read_metadata(file).num_rows) for file in self.files(split)]
 
     def _empty(self, name: str, count: int) -> NDArray[Any]:
         shapes: dict[str, tuple[type, tuple[int, ...]]] = {
@@ -158,6 +160,13 @@ def open_store(path: Path | str) -> Store:
         return Store(path, StoreCard.model_validate(document))
     except ValidationError as error:
         raise UserError(f"{path / 'store.json'}: {explain(error, StoreCard)}") from None
+
+
+def read_batches(file: Path, columns: Sequence[str], num_rows: int) -> Iterator[Columns]:
+    """One file of a store in batches of at most `num_rows` clips."""
+    with pq.ParquetFile(file) as parquet:
+        for batch in parquet.iter_batches(num_rows, columns=list(columns)):
+            yield {name: _to_numpy(batch.column(name)) for name in columns}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -1,43 +1,37 @@
-"""How far two sets of embeddings lie apart, how sure that is, and how various one set is. Tables live in `scores.py`.
+"""How far two sets of embeddings lie apart by the Fréchet distance, and how sure that is. Tables live in `scores.py`.
 
 The Fréchet distance of Gaussians is |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) (Dowson and Landau, 1982; Kilgour et
-al., "Fréchet Audio Distance", 2019). With roots A A' = S_a and B B' = S_b, the trace of the matrix root is the sum of the
-singular values of A' B: always real, never negative, and exact where covariances are singular. Of few rows the centred
-rows are such a root themselves, so no matrix of D x D is ever made.
+al., "Fréchet Audio Distance", 2019). With a root B B' = S_b, the trace of the matrix root is the sum of the square roots of
+the eigenvalues of B' S_a B, which is symmetric: always real, never negative, and defined where covariances are singular.
+Of few rows the centred rows are such a root themselves, so their covariance is never made.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from foleyray.config import UserError
 from foleyray.metrics.embeddings import ClipEmbeddings
+from foleyray.metrics.intervals import draws, reach
 from foleyray.metrics.stats import EmbeddingStats, Floats
 
-CONFIDENCE = 0.95
-
-
-class Moments(Protocol):
-    """A Gaussian: `mean` (D,), and `root` (D, rank) with root @ root.T its covariance, of `count` rows."""
-
-    @property
-    def count(self) -> int: ...
-    @property
-    def mean(self) -> Floats: ...
-    @property
-    def root(self) -> Floats: ...
+STEP = 0.05
+"""How far a resample of clips is followed, as a share of its weights; see `frechet_interval`."""
 
 
 @dataclass(frozen=True, eq=False)
 class FewRows:
-    """The moments of fewer rows than dimensions."""
+    """The moments of fewer rows than dimensions: `mean` (D,), and `root` (D, count) with root @ root.T the covariance."""
 
     count: int
     mean: Floats
     root: Floats
+
+
+Moments = EmbeddingStats | FewRows
+"""A Gaussian: `count` rows, their `mean` (D,), and a `root` (D, rank) of their covariance."""
 
 
 def moments(rows: NDArray[Any]) -> Moments:
@@ -54,13 +48,15 @@ def moments(rows: NDArray[Any]) -> Moments:
 
 
 def frechet(a: Moments, b: Moments) -> float:
-    """The distance of two Gaussians, at least 0; raises UserError where a side has fewer than two rows or the dims differ."""
+    """The distance of two Gaussians, at least 0; raises UserError where a side has fewer than two rows or the dims differ.
+
+    Where both sides have more rows than dimensions, the root of `b` is made once and kept with it: let `b` be the reference.
+    """
     _needs_two(min(a.count, b.count))
     if a.mean.size != b.mean.size:
         raise UserError(f"embeddings of {a.mean.size} and {b.mean.size} dimensions do not compare; use one embedder for both")
     step = a.mean - b.mean
-    overlap = np.linalg.svd(a.root.T @ b.root, compute_uv=False).sum()
-    return max(0.0, float(step @ step + np.square(a.root).sum() + np.square(b.root).sum() - 2 * overlap))
+    return max(0.0, float(step @ step + _variance(a) + _variance(b) - 2 * _overlap(a, b)))
 
 
 def frechet_rows(a: NDArray[Any], b: NDArray[Any]) -> float:
@@ -73,77 +69,92 @@ def _needs_two(count: int) -> None:
         raise UserError(f"a Fréchet distance needs two frames a side, found {count}; give more clips")
 
 
+def _variance(side: Moments) -> float:
+    """The trace of the covariance."""
+    if isinstance(side, FewRows):
+        return float(np.square(side.root).sum())
+    return float(np.trace(side.scatter)) / (side.count - 1)
+
+
+def _overlap(a: Moments, b: Moments) -> float:
+    """tr (S_a S_b)^(1/2) by the smaller of the symmetric matrices that have the eigenvalues of S_a S_b."""
+    if isinstance(a, FewRows) and (isinstance(b, EmbeddingStats) or a.count < b.count):
+        a, b = b, a
+    if isinstance(a, FewRows):
+        cross = a.root.T @ b.root
+        return _root_trace(cross.T @ cross)
+    return _root_trace(b.root.T @ a.covariance @ b.root)
+
+
+def _root_trace(square: Floats) -> float:
+    """The trace of the root of a symmetric matrix without negative eigenvalues; what rounding leaves of zeros is left out."""
+    values = np.linalg.eigvalsh(square)
+    least = values.max(initial=0) * len(values) * np.finfo(np.float64).eps
+    return float(np.sqrt(values[values > least]).sum())
+
+
 def frechet_interval(
-    a: ClipEmbeddings, b: ClipEmbeddings | Moments, *, resamples: int = 100, seed: int = 0
+    a: ClipEmbeddings, b: ClipEmbeddings | Moments, *, resamples: int = 200, seed: int = 0
 ) -> tuple[float, float]:
     """95 % interval of the distance of clips `a` to `b`, were other clips drawn as `a` was; `b` is taken as it is.
 
-    A jackknife by clip (Efron and Stein, 1981), since the frames of a clip are alike; with more clips than `resamples`,
-    `seed` shuffles them into so many groups that are left out in turn (Kott, 2001). It is the interval of the distance *at
-    this number of clips*, bias included: compare it at equal counts. On simulated clips of 16 to 200 dimensions it holds the
-    truth in 93 to 99 % of draws and is 1.0 to 1.4 times as wide as need be. A bootstrap does not serve here: clips drawn twice
-    bias every resample further upwards, so that its percentiles hold the truth in 0 to 91 %, and centred anew they are up to
-    three times (scaled) or five times (shifted) as wide as need be where rows are fewer than dimensions.
+    A bootstrap by clip, since the frames of a clip are alike, of the distance's square root, centred on the estimate. It is
+    the interval of the distance *at this number of clips*, bias included: compare it at equal counts. Clips drawn twice or
+    left out bias a resample upwards, the more the fewer rows for the dimensions. Therefore each resample is followed by STEP
+    of its way only, clips weighing 1 + STEP (times drawn - 1), and the spread is divided by STEP (exchangeable weights:
+    Praestgaard and Wellner, 1993). On simulated clips of 16, 128 and 1,024 dimensions it holds the truth in 93 to 99 % of
+    draws and is 1.0 to 1.6 times as wide as need be, as a jackknife is; percentiles of whole resamples hold it in 0 to 91 %,
+    and whole resamples centred anew are up to six times too wide where rows are fewer than dimensions.
 
     Raises UserError where `a` has fewer than two clips.
     """
     if a.num_clips < 2:
         raise UserError(f"an interval needs two clips, found {a.num_clips}; give more")
     reference = moments(b.rows) if isinstance(b, ClipEmbeddings) else b
-    num_groups = min(resamples, a.num_clips)
-    group = np.random.default_rng(seed).permutation(a.num_clips) % num_groups
-    values = _left_out(a.rows, group[a.clip], num_groups, reference)
-    error = np.sqrt((num_groups - 1) / num_groups * np.square(values - values.mean()).sum())
-    reach = float(stdtrit(num_groups - 1, (1 + CONFIDENCE) / 2) * error)
-    return _around(frechet(moments(a.rows), reference), reach)
-
-
-def _around(square: float, reach: float) -> tuple[float, float]:
-    """square +- reach, but even on the scale of the distance, of which a Fréchet distance is the square: never below 0."""
-    centre = np.sqrt(square)
-    half = reach / max(2 * centre, np.sqrt(reach), np.finfo(np.float64).tiny)
+    weights = 1 + STEP * (draws(a.num_clips, resamples, seed) - 1)
+    half = reach(np.sqrt(_weighted(a, weights, reference)), a.num_clips) / STEP
+    centre = np.sqrt(frechet(moments(a.rows), reference))
     return float(max(0.0, centre - half) ** 2), float((centre + half) ** 2)
 
 
-def _left_out(rows: NDArray[Any], group: NDArray[np.int64], num_groups: int, reference: Moments) -> Floats:
-    """The distance to `reference` with each group of rows left out in turn (num_groups,).
+def _weighted(clips: ClipEmbeddings, weights: Floats, reference: Moments) -> Floats:
+    """The distance to `reference` for each row of positive `weights` (R, num_clips) of the clips -> (R,)."""
+    rows = np.asarray(clips.rows, dtype=np.float64)
+    centre = rows.mean(axis=0)
+    rows -= centre
+    shares = weights[:, clips.clip]
+    counts = shares.sum(axis=1)
+    shares /= counts[:, None]
+    means = shares @ rows
+    variances = shares @ np.square(rows).sum(axis=1) - np.square(means).sum(axis=1)
+    stretch = counts / (counts - 1)
+    steps = np.square(means + centre - reference.mean).sum(axis=1)
+    overlaps = np.sqrt(stretch) * _overlaps(rows, shares, reference.root)
+    return np.asarray(steps + stretch * variances + _variance(reference) - 2 * overlaps).clip(min=0)
 
-    The rows are turned into the reference's own axes once; the singular values are then roots of eigenvalues of their Gram
-    matrix, over rows or over axes, whichever is smaller.
+
+def _overlaps(rows: Floats, shares: Floats, root: Floats) -> Floats:
+    """tr (S_w R R')^(1/2) for each row of shares w (R, N) that sum to 1, S_w the covariance of `rows` (N, D) so weighted.
+
+    The rows are turned into the axes of the root once. The matrix whose eigenvalues are sought is then one over axes or, where
+    rows are fewer, one over rows: their inner products, which other weights and another mean leave to be scaled only.
     """
-    shifted = np.asarray(rows, dtype=np.float64) - reference.mean
-    turned = shifted @ reference.root
-    by_rows = len(turned) < turned.shape[1]
-    gram = turned @ turned.T if by_rows else turned
-    spread = np.square(reference.root).sum()
-    values = np.empty(num_groups)
-    for index in range(num_groups):
-        kept = group != index
-        mean = shifted[kept].mean(axis=0)
-        freedom = max(1, int(kept.sum()) - 1)  # a single row has no spread
-        overlap = np.linalg.eigvalsh(_centred_gram(gram, kept, by_rows) / freedom).clip(min=0)
-        own = np.square(shifted[kept] - mean).sum() / freedom
-        values[index] = mean @ mean + own + spread - 2 * np.sqrt(overlap).sum()
-    return values
+    turned = rows @ root
+    if len(turned) < turned.shape[1]:
+        products = turned @ turned.T
+        return np.array([_root_trace(_products_around_mean(products, share)) for share in shares])
+    return np.array([_root_trace(_scatter(turned, share)) for share in shares])
 
 
-def _centred_gram(gram: Floats, kept: NDArray[np.bool_], by_rows: bool) -> Floats:
-    """Of the rows kept, without their mean: from all inner products of rows, or from the rows themselves."""
-    if by_rows:
-        part = gram[np.ix_(kept, kept)]
-        part = part - part.mean(axis=0)
-        return np.asarray(part - part.mean(axis=1, keepdims=True))
-    part = gram[kept] - gram[kept].mean(axis=0)
-    return np.asarray(part.T @ part)
+def _scatter(rows: Floats, share: Floats) -> Floats:
+    """Of rows (N, D) around their mean, weighted by shares (N,) -> (D, D)."""
+    mean = share @ rows
+    scaled = rows * np.sqrt(share)[:, None]
+    return np.asarray(scaled.T @ scaled - np.outer(mean, mean))
 
 
-def diversity(means: NDArray[Any]) -> float:
-    """Mean cosine distance over all pairs of clips, 0 to 2; means (num_clips, D), at least two."""
-    count = len(means)
-    if count < 2:
-        raise UserError(f"diversity needs two clips, found {count}; give more")
-    norms = np.linalg.norm(means, axis=1, keepdims=True)
-    # A clip without any direction is like its own kind and unlike all others: an axis of its own.
-    units = np.concatenate([means / np.where(norms > 0, norms, 1), norms == 0], axis=1)
-    total = units.sum(axis=0)
-    return max(0.0, float(1 - (total @ total - count) / (count * (count - 1))))
+def _products_around_mean(products: Floats, share: Floats) -> Floats:
+    """From the inner products (N, N) of rows those of the same rows without their mean, each times the root of its share."""
+    with_mean = share @ products
+    root = np.sqrt(share)
+    return np.asarray((products - with_mean - with_mean[:, None] + share @ with_mean) * root * root[:, None])

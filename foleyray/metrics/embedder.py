@@ -1,9 +1,11 @@
 """The contract of an embedder, the ear of every metric: waves in, one vector per frame out. Also finds one by name.
 
-An embedder is a file beside this one with `build(recipe, weights, device)`; the files do not know each other. Resampling,
+An embedder is a file beside this one with `build(recipe, weights, device, progress)`; the files do not know each other. Resampling,
 batches and bookkeeping by clip belong to `embeddings.py`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,8 +15,16 @@ import torch
 from torch import Tensor
 
 from foleyray.config import Config, UserError, nearest
+from foleyray.progress import Progress, Quiet
 
-RECIPES: dict[str, tuple[str, ...]] = {"logmel": ("active", "all"), "yamnet": ("active", "all")}
+RECIPES: dict[str, tuple[str, ...]] = {
+    "logmel": ("active", "all"),
+    "yamnet": ("active", "all"),
+    "vggish": ("t7", "16k"),
+    "panns": ("cnn14",),
+    "clap": ("unfused", "folder", "laion"),
+    "mert": ("last",),
+}
 """Embedder -> its recipes; the first one is meant where a spec names none."""
 
 
@@ -64,18 +74,25 @@ def card(embedder: Embedder) -> EmbedderCard:
     return EmbedderCard(name=embedder.name, recipe=embedder.recipe, weights_id=embedder.weights_id, note=embedder.note)
 
 
-def find(spec: str, weights: Path | str | None, device: torch.device | str) -> Embedder:
-    """The embedder of a spec `name` or `name:recipe`, such as `logmel`, `yamnet` or `yamnet:all`.
+def find(spec: str, weights: Path | str | None, device: torch.device | str, progress: Progress = Quiet()) -> Embedder:
+    """The embedder of a spec `name` or `name:recipe`, such as `logmel`, `vggish` or `vggish:16k`.
 
-    Published weights are looked for as `weights.py` says. Raises UserError where the spec is unknown or weights are missing.
+    Published weights are looked for, or fetched, as `weights.py` says. Raises UserError where the spec is unknown or the
+    weights are missing or are not the published ones.
     """
+    name, recipe = name_and_recipe(spec)
+    place = Path(weights) if weights else None
+    embedder: Embedder = import_module(f"foleyray.metrics.{name}").build(recipe, place, device, progress)
+    return embedder
+
+
+def name_and_recipe(spec: str) -> tuple[str, str]:
+    """Of a spec; raises UserError where there is no such embedder or recipe."""
     specs = {f"{name}:{recipe}": (name, recipe) for name, recipes in RECIPES.items() for recipe in recipes}
     specs = {name: (name, recipes[0]) for name, recipes in RECIPES.items()} | specs
     if spec not in specs:
         raise UserError(f"unknown embedder '{spec}'{nearest(spec, specs)}; embedders: {', '.join(specs)}")
-    name, recipe = specs[spec]
-    embedder: Embedder = import_module(f"foleyray.metrics.{name}").build(recipe, Path(weights) if weights else None, device)
-    return embedder
+    return specs[spec]
 
 
 def keep(silence: Tensor, limit: float | None) -> Tensor:
@@ -83,3 +100,15 @@ def keep(silence: Tensor, limit: float | None) -> Tensor:
     if limit is None:
         return torch.ones_like(silence, dtype=torch.bool)
     return (silence <= limit).scatter(1, silence.argmin(dim=1, keepdim=True), True)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """No TF32 on a GPU: its 10 bits would move embeddings by more than two implementations of one network differ."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

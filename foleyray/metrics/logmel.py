@@ -15,6 +15,7 @@ from foleyray.audio.mel import Mel
 from foleyray.clips import MelSpec
 from foleyray.config import fingerprint
 from foleyray.metrics.embedder import Embedding, keep
+from foleyray.progress import Progress
 
 SPEC = MelSpec(bands=32, low_hz=50.0, high_hz=8_000.0, filter_shape="htk")
 WINDOW, HOP = 86, 43
@@ -84,6 +85,6 @@ def modulation(windows: Tensor) -> Tensor:
     return MODULATION * torch.cat(octaves, dim=2)
 
 
-def build(recipe: str, weights: Path | None, device: torch.device | str) -> LogMel:
-    """The embedder; `weights` is left unread."""
+def build(recipe: str, weights: Path | None, device: torch.device | str, progress: Progress) -> LogMel:
+    """The embedder; neither weights nor progress are needed."""
     return LogMel(recipe, device)

@@ -6,10 +6,14 @@ Printing is the doors' and the report's; the mathematics is in `distances.py`.
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foleyray.config import Config, UserError, nearest
-from foleyray.metrics.distances import Moments, diversity, frechet, frechet_interval, moments
+from foleyray.metrics.distances import frechet, frechet_interval, moments
+from foleyray.metrics.diversity import diversity
 from foleyray.metrics.embeddings import ClipEmbeddings, same_embedder
+from foleyray.metrics.likeness import LEAST_CLIPS, Likeness, likeness
+from foleyray.metrics.reference import ReferenceClass, check_comparable
 
 
 class ClassScore(Config):
@@ -32,8 +36,11 @@ class ClassScore(Config):
     num_clipped: int
     diversity: float
     """Mean pairwise cosine distance between the generated clips."""
-    diversity_ratio: float
-    """Diversity over the reference's: 1 as various as real clips, 0 one sound again and again."""
+    diversity_ratio: float | None
+    """Diversity over the reference's: 1 as various as real clips, 0 one sound again and again; None where statistics of
+    the reference came without its clips."""
+    likeness: Likeness | None
+    """What else is measured clip by clip; None where the reference came without its clips, or there are too few."""
     warnings: tuple[str, ...]
     embedder: str
     recipe: str
@@ -56,21 +63,19 @@ class ClassScore(Config):
 
 
 def score(
-    generated: Mapping[str, ClipEmbeddings], reference: Mapping[str, ClipEmbeddings], *, seed: int, resamples: int = 100
+    generated: Mapping[str, ClipEmbeddings], reference: Mapping[str, ReferenceClass], *, seed: int, resamples: int = 200
 ) -> dict[str, ClassScore]:
-    """Class name -> score, in the order of `generated`; `seed` and `resamples` as in `frechet_interval`.
+    """Class name -> score, in the order of `generated`; `seed` and `resamples` are those of the intervals.
 
     Raises UserError where a class is missing on one side or has fewer than two clips, or embedders differ.
     """
-    _check_side(generated, "generated", reference, "reference")
-    _check_side(reference, "reference", generated, "generated")
-    same_embedder([*generated.values(), *reference.values()])
-    spreads = {name: moments(clips.rows) for name, clips in reference.items()}
-    scores = {}
-    for name, clips in generated.items():
-        interval = frechet_interval(clips, spreads[name], resamples=resamples, seed=seed)
-        scores[name] = _score_class(name, clips, reference[name], spreads, interval)
-    return scores
+    if generated:
+        heard = same_embedder(list(generated.values()))
+        for part in reference.values():
+            check_comparable(heard, part.embedder)
+    _check_side({name: clips.num_clips for name, clips in generated.items()}, "generated", reference, "reference")
+    _check_side({name: clips.num_clips for name, clips in reference.items()}, "reference", generated, "generated")
+    return {name: _score_class(name, clips, reference, seed, resamples) for name, clips in generated.items()}
 
 
 def mean_fad(scores: Mapping[str, ClassScore]) -> float:
@@ -79,33 +84,28 @@ def mean_fad(scores: Mapping[str, ClassScore]) -> float:
 
 
 def _score_class(
-    name: str,
-    clips: ClipEmbeddings,
-    reference: ClipEmbeddings,
-    spreads: Mapping[str, Moments],
-    interval: tuple[float, float],
+    name: str, clips: ClipEmbeddings, references: Mapping[str, ReferenceClass], seed: int, resamples: int
 ) -> ClassScore:
-    spread = moments(clips.rows)
-    fads = {other: frechet(spread, target) for other, target in spreads.items()}
-    own, real = diversity(clips.means()), diversity(reference.means())
-    if real < 1e-9:
-        raise UserError(f"the {reference.num_clips} reference clips of {name} are one and the same sound; give different ones")
+    spread, means, reference = moments(clips.rows), clips.means(), references[name]
+    fads = {other: frechet(spread, target.moments) for other, target in references.items()}
+    own = diversity(means)
     return ClassScore(
         name=name,
         fad=fads[name],
-        interval=interval,
+        interval=frechet_interval(clips, reference.moments, resamples=resamples, seed=seed),
         other_fads={other: fad for other, fad in fads.items() if other != name},
         nearest_class=min(fads, key=lambda other: fads[other]),
         num_clips=clips.num_clips,
         num_reference_clips=reference.num_clips,
         num_frames=len(clips.rows),
-        num_reference_frames=len(reference.rows),
+        num_reference_frames=reference.moments.count,
         dropped_share=clips.dropped_share,
         num_silent=int(clips.silent.sum()),
         num_clipped=int(clips.clipped.sum()),
         diversity=own,
-        diversity_ratio=own / real,
-        warnings=(*_warnings("generated", clips), *_warnings("reference", reference)),
+        diversity_ratio=None if reference.means is None else own / _real_diversity(name, reference.means),
+        likeness=_likeness(means, reference, seed, resamples),
+        warnings=tuple(_warnings(clips, reference)),
         embedder=clips.embedder.name,
         recipe=clips.embedder.recipe,
         weights_id=clips.embedder.weights_id,
@@ -113,22 +113,44 @@ def _score_class(
     )
 
 
-def _warnings(side: str, clips: ClipEmbeddings) -> Iterator[str]:
-    """What a reader must know of one side, in plain sentences."""
-    num_rows, dim = clips.rows.shape
+def _real_diversity(name: str, means: NDArray[np.float32]) -> float:
+    real = diversity(means)
+    if real < 1e-9:
+        raise UserError(f"the {len(means)} reference clips of {name} are one and the same sound; give different ones")
+    return real
+
+
+def _likeness(means: NDArray[np.float64], reference: ReferenceClass, seed: int, resamples: int) -> Likeness | None:
+    if reference.means is None or min(len(means), len(reference.means)) < LEAST_CLIPS:
+        return None
+    return likeness(means, reference.means, seed=seed, resamples=resamples)
+
+
+def _warnings(clips: ClipEmbeddings, reference: ReferenceClass) -> Iterator[str]:
+    """What a reader must know of both sides, in plain sentences."""
+    dim = reference.moments.mean.size
+    yield from _side("generated", clips.num_clips, len(clips.rows), dim, int(clips.silent.sum()), int(clips.clipped.sum()))
+    counts = (reference.num_silent or 0, reference.num_clipped or 0)
+    yield from _side("reference", reference.num_clips, reference.moments.count, dim, *counts)
+    if (fewest := min(clips.num_clips, reference.num_clips)) < LEAST_CLIPS:
+        yield f"{fewest} clips are too few for KAD, precision and coverage: {LEAST_CLIPS} a side are needed"
+
+
+def _side(side: str, num_clips: int, num_rows: int, dim: int, num_silent: int, num_clipped: int) -> Iterator[str]:
     if num_rows <= dim:
         yield f"{num_rows} {side} frames for {dim} dimensions: FAD is biased upwards, compare it at equal counts only"
-    for fault, found in (("silent", clips.silent), ("clipped", clips.clipped)):
-        if found.any():
-            yield f"{found.sum()} of {clips.num_clips} {side} clips are {fault}"
+    for fault, count in (("silent", num_silent), ("clipped", num_clipped)):
+        if count:
+            yield f"{count} of {num_clips} {side} clips are {fault}"
 
 
-def _check_side(here: Mapping[str, ClipEmbeddings], side: str, there: Mapping[str, ClipEmbeddings], other_side: str) -> None:
+def _check_side(here: Mapping[str, int], side: str, there: Mapping[str, object], other_side: str) -> None:
+    """`here`: class -> number of clips."""
     if not here:
         raise UserError(f"no {side} clips to score: give at least one class")
-    for name, clips in here.items():
+    for name, num_clips in here.items():
         if name not in there:
             near = nearest(name, there)
             raise UserError(f"class {name} has {side} clips but no {other_side} ones{near}; both sides need every class")
-        if clips.num_clips < 2:
+        if num_clips < 2:
             raise UserError(f"class {name} has one {side} clip; a distance needs two at least, better fifty")

@@ -19,6 +19,7 @@ from foleyray.config import UserError
 from foleyray.metrics.audioset import SAMPLE_RATE_HZ, LogMelPatches
 from foleyray.metrics.embedder import Embedding, keep
 from foleyray.metrics.weights import WeightsFile
+from foleyray.progress import Progress
 
 WEIGHTS = WeightsFile(
     folder="yamnet",
@@ -133,6 +134,6 @@ class YamNet:
             return self.network(patches)
 
 
-def build(recipe: str, weights: Path | None, device: torch.device | str) -> YamNet:
+def build(recipe: str, weights: Path | None, device: torch.device | str, progress: Progress) -> YamNet:
     """The embedder with the published weights, found and verified as `weights.py` says."""
-    return YamNet(build_network(read_weights(WEIGHTS.locate(weights))), recipe, WEIGHTS.id, device)
+    return YamNet(build_network(read_weights(WEIGHTS.locate(weights, progress))), recipe, WEIGHTS.id, device)

@@ -22,6 +22,7 @@ from foleyray.ensemble import Ensemble
 from foleyray.generation import EnsembleSampler, consecutive
 from foleyray.metrics.embedder import Embedder
 from foleyray.metrics.embeddings import ClipEmbeddings, embed_clips
+from foleyray.metrics.reference import ReferenceClass
 from foleyray.metrics.scores import ClassScore, score
 from foleyray.progress import Progress, Task
 from foleyray.report.scores import SIDE, Anchors, ClassAnchors, Nearness
@@ -126,8 +127,10 @@ def measure_anchors(
 
 
 def _classes(found: Mapping[str, Heard], splits: Mapping[str, Heard], seed: int) -> dict[str, ClassAnchors]:
+    reference = {name: ReferenceClass.of(clips) for name, clips in splits[SIDE].items()}
+
     def anchor(kind: str, name: str) -> ClassScore:
-        return score({name: found[kind][name]}, {name: splits[SIDE][name]}, seed=seed)[name]
+        return score({name: found[kind][name]}, {name: reference[name]}, seed=seed)[name]
 
     return {
         name: ClassAnchors(
@@ -137,7 +140,7 @@ def _classes(found: Mapping[str, Heard], splits: Mapping[str, Heard], seed: int)
             noise=anchor("noise", name),
             nearest_train=_nearness(found["generated"][name], splits[SIDE][name], splits["train"][name]),
         )
-        for name, generated in score(found["generated"], splits[SIDE], seed=seed).items()
+        for name, generated in score(found["generated"], reference, seed=seed).items()
     }
 
 

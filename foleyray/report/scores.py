@@ -79,8 +79,9 @@ class Anchors(Config):
         return None if None in means else float(np.mean([mean for mean in means if mean is not None]))
 
     @property
-    def mean_diversity(self) -> float:
-        return float(np.mean([row.generated.diversity_ratio for row in self.classes.values()]))
+    def mean_diversity(self) -> float | None:
+        ratios = [row.generated.diversity_ratio for row in self.classes.values()]
+        return None if None in ratios else float(np.mean([ratio for ratio in ratios if ratio is not None]))
 
     @property
     def warnings(self) -> list[str]:

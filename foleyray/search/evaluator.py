@@ -19,6 +19,7 @@ from foleyray.corpus.store import open_store
 from foleyray.metrics.distances import frechet, moments
 from foleyray.metrics.embedder import Embedder, find
 from foleyray.metrics.embeddings import ClipEmbeddings, embed_clips
+from foleyray.metrics.reference import ReferenceClass
 from foleyray.metrics.scores import ClassScore, score
 from foleyray.search.candidates import Candidate
 from foleyray.search.config import SearchConfig
@@ -44,8 +45,9 @@ class Evaluator:
     ) -> None:
         """`sampler(candidate)` loads a sampler, `reference(label)` reads the real clips of a class, int16 (N, T)."""
         self.sampler, self.embedder, self.batch_size = cache(sampler), embedder, batch_size
-        self.reference = cache(lambda label: embed_clips(embedder, reference(label), sample_rate_hz, batch_size=batch_size))
-        self.reference_moments = cache(lambda label: moments(self.reference(label).rows))
+        self.reference = cache(
+            lambda label: ReferenceClass.of(embed_clips(embedder, reference(label), sample_rate_hz, batch_size=batch_size))
+        )
 
     def climb(
         self, label: int, candidate: int, params: Params, seeds: Sequence[int], rungs: Sequence[int]
@@ -70,7 +72,7 @@ class Evaluator:
         return score({name: generated}, {name: self.reference(label)}, seed=resample_seed)[name]
 
     def distance(self, label: int, generated: ClipEmbeddings) -> float:
-        return frechet(moments(generated.rows), self.reference_moments(label))
+        return frechet(moments(generated.rows), self.reference(label).moments)
 
     def embeddings(self, label: int, candidate: int, params: Params, seeds: Sequence[int]) -> ClipEmbeddings:
         """Makes one clip per seed, in batches, and embeds them; raises NotFinite."""

@@ -7,6 +7,7 @@ import torch
 from foleyray.metrics.distances import frechet_rows
 from foleyray.metrics.embeddings import embed_clips
 from foleyray.metrics.logmel import LogMel
+from foleyray.metrics.reference import ReferenceClass
 from foleyray.metrics.scores import score
 from tests.shared import SHARED, needs_shared
 
@@ -88,5 +89,6 @@ def test_real_classes_are_nearest_to_themselves():
         }
         return {name: embed_clips(ACTIVE, clips, RATE) for name, clips in waves.items()}
 
-    scores = score(side("eval", 12), side("train", 24), seed=0, resamples=4)
+    reference = {name: ReferenceClass.of(clips) for name, clips in side("train", 24).items()}
+    scores = score(side("eval", 12), reference, seed=0, resamples=4)
     assert len(scores) == 7 and all(found.is_nearest for found in scores.values())

@@ -1,7 +1,4 @@
-"""The door `foleyray`: parses, calls one function, prints. Everything heavy is imported inside the command that needs it.
-
-Exit codes: 0 done, 2 a mistake the user can mend (one sentence says how), 130 interrupted (ask again to go on).
-"""
+"""The commands that make things: stores, checkpoints, ensembles, sounds, a server."""
 
 import sys
 from collections.abc import Sequence
@@ -10,47 +7,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from foleyray import __version__, cluster
+from foleyray.cli.app import app
+from foleyray.cli.options import (
+    TINY,
+    ConfigArgument,
+    ConfigOption,
+    EmbedderName,
+    MaxRejected,
+    Out,
+    Overrides,
+    Quiet,
+    Weights,
+    Workers,
+)
 from foleyray.config import UserError
-from foleyray.tables import print_counts, print_ensemble, print_scores, print_table
-from foleyray.terminal import console, errors, progress_for
+from foleyray.tables import print_counts, print_ensemble, print_table
+from foleyray.terminal import console, progress_for
 
 if TYPE_CHECKING:
     from foleyray.search.config import SearchConfig
-
-TINY = "systems/contrastive_gan/tiny.yaml"
 
 
 class Form(StrEnum):
     wav = "wav"
     flac = "flac"
-
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-
-ConfigArgument = Annotated[
-    str, typer.Argument(metavar="CONFIG", help=f"A system's YAML: a file or a shipped one, such as {TINY}")
-]
-ConfigOption = Annotated[str, typer.Option("--config", help="A system's YAML: a file or a shipped one")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated")]
-Out = Annotated[Path, typer.Option("--out", help="Where the result goes")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress")]
-Workers = Annotated[int, typer.Option(min=0, help="Training workers; 0 trains in this process, without Ray")]
-MaxRejected = Annotated[float, typer.Option(min=0, max=1, help="Largest share of files that may be rejected")]
-Weights = Annotated[
-    Path | None, typer.Option("--weights", help="Folder that holds the embedders' weights (else FOLEYRAY_WEIGHTS)")
-]
-EmbedderName = Annotated[str | None, typer.Option("--embedder", help="logmel (needs no weights), yamnet, yamnet:all")]
-
-
-@app.callback(invoke_without_command=True)
-def _version(show: Annotated[bool, typer.Option("--version", help="Print the version and leave")] = False) -> None:
-    """Train, search and serve generators of foley sound on Ray."""
-    if show:
-        console.print(__version__)
-        raise typer.Exit
 
 
 @app.command()
@@ -167,29 +148,6 @@ def generate(
 
 
 @app.command()
-def evaluate(
-    generated: Annotated[str, typer.Argument(help="A folder of sounds (per class, or named <Class>_...), or a store")],
-    reference: Annotated[str, typer.Argument(help="The same; of a store, reference and held_out, or STORE:held_out")],
-    embedder: EmbedderName = None,
-    weights: Weights = None,
-    seed: int = 0,
-    quiet: Quiet = False,
-) -> None:
-    """The distance table per class of one set of sounds to another."""
-    import torch
-
-    from foleyray.clips import ClipSpec
-    from foleyray.evaluation import embed_place
-    from foleyray.metrics.embedder import find
-    from foleyray.metrics.scores import score
-
-    listener = find(embedder or "logmel", weights, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    progress = progress_for(quiet)
-    sides = [embed_place(place, listener, ClipSpec(), progress) for place in (generated, reference)]
-    print_scores(f"{generated} against {reference}", score(sides[0], sides[1], seed=seed))
-
-
-@app.command()
 def serve(
     ensemble: Annotated[str, typer.Argument(help="An ensemble's folder or its ensemble.yaml")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 8000,
@@ -253,16 +211,3 @@ def _read_values(params: Sequence[str]) -> dict[str, float | int | str]:
 
 def _argv() -> list[str]:
     return ["foleyray", *sys.argv[1:]]
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs a command and turns the user's mistakes into one sentence."""
-    cluster.prepare()
-    try:
-        app(args=list(argv) if argv is not None else None)
-    except UserError as mistake:
-        errors.print(f"[bold red]foleyray:[/] {escape(str(mistake))}", highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        errors.print("foleyray: interrupted; the same command goes on from here", highlight=False)
-        sys.exit(130)
