@@ -21,8 +21,8 @@ FLOOR = {
     **dict.fromkeys(("cli", "tables", "terminal"), 7),
 }
 SIDEWAYS = {
-    **dict.fromkeys(("train", "search", "evaluation"), {"corpus", "cluster"}),
-    **dict.fromkeys(("corpus", "serving"), {"cluster"}),
+    **dict.fromkeys(("train", "search", "evaluation"), ("corpus", "cluster")),
+    **dict.fromkeys(("corpus", "serving"), ("cluster",)),
 }
 MAY_NAME_RAY = {"cluster", "corpus", "train", "search", "serving", "evaluation"}
 DOORS_ONLY = {"typer", "rich"}

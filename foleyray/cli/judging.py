@@ -30,7 +30,7 @@ def evaluate(
     against_papers: Annotated[bool, typer.Option("--against-papers", help="Print the papers' numbers beside")] = False,
     ratings: Annotated[list[Path] | None, typer.Option(help="Files of a listening test: WAS instead of distances")] = None,
     key: Annotated[Path | None, typer.Option(help="The listening page's key; else the one beside the ratings")] = None,
-    seed: Annotated[int, typer.Option(help="Of the intervals")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the intervals")] = 0,
     workers: Processes = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object")] = False,
     quiet: Quiet = False,
@@ -98,7 +98,7 @@ def listen(
     evalset: Annotated[Path, typer.Argument(help="A folder per system with a folder per class, or one system's classes")],
     out: Annotated[Path, typer.Option("--out", help="The page to write, such as listen.html; its key lands beside it")],
     clips: Annotated[int | None, typer.Option("--clips-per-set", min=2, help="Of each class and system; else all")] = None,
-    seed: Annotated[int, typer.Option(help="Of the order and of the clips drawn")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order and of the clips drawn")] = 0,
     quiet: Quiet = False,
 ) -> None:
     """A blind rating page of one or several systems, for listeners to open in a browser."""

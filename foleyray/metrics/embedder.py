@@ -1,7 +1,7 @@
 """The contract of an embedder, the ear of every metric: waves in, one vector per frame out. Also finds one by name.
 
-An embedder is a file beside this one with `build(recipe, weights, device, progress)`; the files do not know each other. Resampling,
-batches and bookkeeping by clip belong to `embeddings.py`.
+An embedder is a file beside this one with `build(recipe, weights, device, progress)`; the files do not know each other.
+Resampling, batches and bookkeeping by clip belong to `embeddings.py`.
 """
 
 from collections.abc import Iterator

@@ -14,6 +14,7 @@ from foleyray.config import UserError
 from foleyray.corpus.builtin import MARKER, RECIPES, synthesise, write_builtin
 from foleyray.progress import Quiet
 
+pytestmark = pytest.mark.slow
 CLIPS, EVAL_CLIPS = 64, 16
 NUM_CLASSES = len(DCASE7.names)
 

@@ -7,6 +7,8 @@ import pytest
 from tests.evaluation.test_judgement import tone
 from tests.test_cli import foleyray
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory):

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
 from foleyray import checkpoint
@@ -33,6 +34,7 @@ def driver(*arguments) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
 
 
+@pytest.mark.slow
 def test_killed_driver_goes_on(tmp_path):
     store = toy.write_store(tmp_path / "store")
     first = driver(tmp_path / "store", tmp_path / "out", 200, 0.01)

@@ -1,5 +1,6 @@
 """Two processes that train together, by torch.distributed alone: one mean gradient, the same weights everywhere."""
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -35,6 +36,7 @@ def _together(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_workers_are_one_of_twice_the_batch(tmp_path):
     mp.spawn(_together, (str(tmp_path),), nprocs=2)
     (ours, theirs), seen_by_the_other = (torch.load(tmp_path / f"states-{rank}.pt") for rank in range(2))

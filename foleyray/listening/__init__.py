@@ -1,0 +1,1 @@
+"""What people hear: a blind rating page, and the weighted average score (WAS) of the ratings that come back."""

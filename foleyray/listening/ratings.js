@@ -1,0 +1,102 @@
+// What a listener has said: kept in the browser under the page's id, and written out as JSON or CSV.
+const sheet = JSON.parse(document.getElementById("sheet").textContent);
+const PLACE = `foleyray-listening-${sheet.page}`;
+const CLIP_SCALES = ["quality", "fit"], SET_SCALES = ["diversity"];
+
+let kept = { rater: "", listeners: {} };
+let isRefused = false;
+let listener = null; // { at, heard: { item: true }, ratings: { item: { scale: { value, time } } } }
+let screens = []; // { item, set, place, clips, scales } in this listener's order
+
+function recall() {
+  try {
+    kept = JSON.parse(localStorage.getItem(PLACE)) ?? kept;
+    localStorage.setItem(PLACE, JSON.stringify(kept));
+  } catch {
+    isRefused = true;
+  }
+}
+
+function keep() {
+  try {
+    localStorage.setItem(PLACE, JSON.stringify(kept));
+  } catch {
+    isRefused = true;
+  }
+}
+
+// Each listener has an order of their own, the same at every visit: tiredness then falls on no system in particular.
+function takeSeat(rater) {
+  if (!Object.hasOwn(kept.listeners, rater)) kept.listeners[rater] = { at: 0, heard: {}, ratings: {} };
+  kept.rater = rater;
+  listener = kept.listeners[rater];
+  const draw = dice(`${sheet.page}/${rater}`);
+  screens = shuffled(sheet.sets, draw).flatMap((set, at) => {
+    const clips = shuffled(set.clips, draw);
+    const screen = { set, number: at + 1 };
+    const each = clips.map((clip, place) => ({ ...screen, item: clip, place: place + 1, clips: [clip], scales: CLIP_SCALES }));
+    return [...each, { ...screen, item: set.id, place: 0, clips, scales: SET_SCALES }];
+  });
+  keep();
+}
+
+function leaveSeat() {
+  kept.rater = "";
+  listener = null;
+  screens = [];
+  keep();
+}
+
+// Numbers in [0, 1): the FNV-1a hash of a text drives a 32-bit xorshift (Marsaglia 2003).
+function dice(text) {
+  let state = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(text)) state = Math.imul(state ^ byte, 0x01000193);
+  state ||= 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
+}
+
+function shuffled(list, draw) {
+  const mixed = [...list];
+  for (let last = mixed.length - 1; last > 0; last--) {
+    const other = Math.floor(draw() * (last + 1));
+    [mixed[last], mixed[other]] = [mixed[other], mixed[last]];
+  }
+  return mixed;
+}
+
+function rate(item, scale, value) {
+  listener.ratings[item] = { ...listener.ratings[item], [scale]: { value, time: new Date().toISOString() } };
+  keep();
+}
+
+const rating = (item, scale) => listener.ratings[item]?.[scale];
+const isRated = (screen) => screen.scales.every((scale) => rating(screen.item, scale));
+const scores = () => screens.flatMap(({ item, scales }) => scales.map((scale) => ({ item, scale, ...rating(item, scale) })));
+const numMissing = () => scores().filter((score) => !score.value).length;
+
+function asJson() {
+  const ratings = scores().filter((score) => score.value);
+  return JSON.stringify({ page: sheet.page, rater: kept.rater, missing: numMissing(), ratings }, null, 1) + "\n";
+}
+
+// A missing score is a row without value. Names need no quotes: the form allows neither commas nor quotation marks.
+function asCsv() {
+  const rows = scores().map(({ item, scale, value = "", time = "" }) => [sheet.page, kept.rater, item, scale, value, time]);
+  return [["page", "rater", "item", "scale", "value", "time"], ...rows].map((row) => row.join(",") + "\r\n").join("");
+}
+
+function download(ending, type, content) {
+  const who = kept.rater.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/-$/, "");
+  const name = `ratings-${who}${numMissing() ? `-${numMissing()}-missing` : ""}.${ending}`;
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([content], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  return name;
+}
