@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.evaluation.test_judgement import tone
+from tests.evaluation.test_judgement import write_sides
 from tests.test_cli import foleyray
 
 pytestmark = pytest.mark.slow
@@ -12,12 +12,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sounds")
-    for seed in range(8):
-        for name, hz in (("Low", 300), ("High", 3_000)):
-            tone(folder / "real" / name / f"{seed}.wav", hz, seed)
-            tone(folder / "near" / name / f"{seed}.wav", hz, 100 + seed)
-    return folder
+    return write_sides(tmp_path_factory.mktemp("sounds"))
 
 
 def test_tables_json_and_a_comparison(sounds):

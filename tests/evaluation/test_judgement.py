@@ -28,16 +28,19 @@ def tone(path, hz, seed):
     soundfile.write(path, wave * (time < generator.uniform(1, 4)), RATE)
 
 
-@pytest.fixture(scope="module")
-def sounds(tmp_path_factory):
-    """Two classes, eight clips on each side; `far` has its classes exchanged."""
-    folder = tmp_path_factory.mktemp("sounds")
+def write_sides(folder):
     for seed in range(8):
         for name, hz in (("Low", 300), ("High", 3_000)):
             tone(folder / "real" / name / f"{seed}.wav", hz, seed)
             tone(folder / "near" / name / f"{seed}.wav", hz, 100 + seed)
             tone(folder / "far" / name / f"{seed}.wav", 3_300 - hz, 200 + seed)
     return folder
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    """Two classes, eight clips on each side; `far` has its classes exchanged."""
+    return write_sides(tmp_path_factory.mktemp("sounds"))
 
 
 def judge(generated, reference, **sides) -> Evaluation:
