@@ -88,7 +88,7 @@ def print_evaluation(found: "Evaluation") -> None:
         )
     if found.copies:
         rows: list[list[object]] = [
-            [name, *c.shares.values(), c.num_clips, c.num_training_clips, c.num_held_out_clips]
+            [name, *map(_measured, c.shares.values()), c.num_clips, c.num_training_clips, c.num_held_out_clips]
             for name, c in found.copies.items()
         ]
         print_table("too near to training clips", COPIES, rows, COPIES_CAPTION)

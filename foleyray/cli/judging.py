@@ -107,7 +107,9 @@ def listen(
     written = write(evalset, out, seed=seed, clips_per_set=clips, progress=progress_for(quiet))
     for warning in written.warnings:
         errors.print(warning, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{written.page}, and its key {written.key}: keep the key from listeners", highlight=False, markup=False)
+    console.print(
+        f"{written.page}, and its key {written.key}: keep the key from listeners", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def _print_ratings(files: list[Path], key: Path | None, seed: int, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from foleyray.corpus.store import Store
 from foleyray.evaluation.embedding import Listening, embed_place
 from foleyray.evaluation.places import Place, split_place
 from foleyray.metrics.embeddings import ClipEmbeddings
+from foleyray.metrics.intervals import Measured
 from foleyray.metrics.memorisation import Memorisation, Recordings, memorisation
 from foleyray.progress import Progress
 
@@ -30,7 +31,7 @@ class Copies(Config):
     num_clips: int
     num_training_clips: int
     num_held_out_clips: int
-    shares: dict[str, float]
+    shares: dict[str, Measured]
     """Ear -> share of the generated clips that are nearer to a training clip than 95 % of the real clips that were not
     trained on; about 0.05 where nothing is repeated."""
     closest: tuple[Pair, ...]
@@ -44,7 +45,13 @@ class Named:
 
 
 def find_copies(
-    place: Place, generated: Mapping[str, ClipEmbeddings], store: Store, listening: Listening, progress: Progress
+    place: Place,
+    generated: Mapping[str, ClipEmbeddings],
+    store: Store,
+    listening: Listening,
+    *,
+    seed: int,
+    progress: Progress,
 ) -> dict[str, Copies]:
     """Class -> copies among the clips of `place`, which are embedded as `generated`, of the store's training clips.
 
@@ -67,7 +74,7 @@ def find_copies(
         for name, clips in generated.items():
             generated_side = _named(place, name, clips)
             real_sides = (_named(held_out, name, unknown[name]), _named(train, name, known[name]))
-            found[name] = _copies(generated_side, *real_sides, store.clip.sample_rate_hz)
+            found[name] = _copies(generated_side, *real_sides, store.clip.sample_rate_hz, seed)
             task.advance(1, name)
     return found
 
@@ -83,8 +90,9 @@ def _named(place: Place, name: str, clips: ClipEmbeddings) -> Named:
     return Named(names, Recordings(np.concatenate(waves), clips.means()))
 
 
-def _copies(generated: Named, held_out: Named, train: Named, sample_rate_hz: int) -> Copies:
-    verdicts = memorisation(generated.recordings, held_out.recordings, train.recordings, sample_rate_hz=sample_rate_hz)
+def _copies(generated: Named, held_out: Named, train: Named, sample_rate_hz: int, seed: int) -> Copies:
+    sides = (generated.recordings, held_out.recordings, train.recordings)
+    verdicts = memorisation(*sides, sample_rate_hz=sample_rate_hz, seed=seed)
     return Copies(
         num_clips=len(generated.names),
         num_training_clips=len(train.names),

@@ -81,7 +81,7 @@ def evaluate(sides: Sides, listening: Listening, *, seed: int, progress: Progres
     scores = score(embedded.classes, reference, seed=seed)
     copies = None
     if sides.training is not None:
-        copies = find_copies(place, embedded.classes, open_store(sides.training), listening, progress)
+        copies = find_copies(place, embedded.classes, open_store(sides.training), listening, seed=seed, progress=progress)
     return Evaluation(
         generated=sides.generated,
         reference=sides.reference,

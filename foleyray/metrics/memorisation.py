@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from foleyray.config import Config, UserError
 from foleyray.metrics.ears import SHORTEST, Nearest, nearest_in_embedding, nearest_in_sound
+from foleyray.metrics.intervals import Measured, draws, measured_share
+from foleyray.metrics.stats import Floats
 
 PERCENTILE = 5.0
 NUM_LISTED = 10
@@ -39,7 +41,7 @@ class Memorisation(Config):
     ear: str
     threshold: float
     """The 5th percentile of the distances of held-out clips to the training clips."""
-    closer_share: float
+    closer_share: Measured
     """Share of the generated clips that are closer to a training clip than the threshold."""
     closer: tuple[int, ...]
     """Their places."""
@@ -48,33 +50,34 @@ class Memorisation(Config):
 
 
 def memorisation(
-    generated: Recordings, held_out: Recordings, training: Recordings, *, sample_rate_hz: int
+    generated: Recordings, held_out: Recordings, training: Recordings, *, sample_rate_hz: int, seed: int, resamples: int = 200
 ) -> tuple[Memorisation, ...]:
-    """One verdict for each ear; compare clips of one class, all at `sample_rate_hz`.
+    """One verdict for each ear; compare clips of one class, all at `sample_rate_hz`. `seed` draws the interval's resamples.
 
     `held_out` are real clips that were not trained on. Raises UserError where a side is empty, its waves and means do not
     belong together, or holds numbers that are not finite.
     """
     for name, side in (("generated", generated), ("held-out", held_out), ("training", training)):
         _check(name, side)
+    weights = draws(len(generated.waves), resamples, seed)
     return tuple(
-        judged(ear, found, expected)
+        judged(ear, found, expected, weights)
         for (ear, found), (_, expected) in zip(
             _listened(generated, training, sample_rate_hz), _listened(held_out, training, sample_rate_hz), strict=True
         )
     )
 
 
-def judged(ear: str, generated: Nearest, held_out: Nearest) -> Memorisation:
-    """The verdict from the nearest training clips of generated and of held-out clips."""
+def judged(ear: str, generated: Nearest, held_out: Nearest, weights: Floats) -> Memorisation:
+    """The verdict from the nearest training clips of generated and of held-out clips; `weights` are those of `draws`."""
     threshold = float(np.percentile(held_out.distance, PERCENTILE))
-    closer = np.flatnonzero(generated.distance < threshold)
+    is_closer = generated.distance < threshold
     order = np.argsort(generated.distance, kind="stable")[:NUM_LISTED]
     return Memorisation(
         ear=ear,
         threshold=threshold,
-        closer_share=len(closer) / len(generated.distance),
-        closer=tuple(map(int, closer)),
+        closer_share=measured_share(lambda rows: rows @ is_closer / rows.sum(axis=1), weights),
+        closer=tuple(map(int, np.flatnonzero(is_closer))),
         closest=tuple(
             Match(generated=int(place), training=int(generated.place[place]), distance=float(generated.distance[place]))
             for place in order

@@ -8,8 +8,7 @@ import torch
 from scipy.linalg import sqrtm
 
 from foleyray.config import UserError
-from foleyray.metrics import distances
-from foleyray.metrics.distances import FewRows, frechet, frechet_interval, frechet_rows, moments
+from foleyray.metrics.distances import FewRows, frechet, frechet_interval, frechet_rows, moments, pulls
 from foleyray.metrics.embedder import EmbedderCard
 from foleyray.metrics.embeddings import ClipEmbeddings
 from foleyray.metrics.stats import EmbeddingStats
@@ -183,12 +182,25 @@ def test_an_interval_is_repeatable_and_holds_the_distance():
 
 
 @pytest.mark.parametrize("dim", [6, 40])
-def test_weighted_clips_have_the_distance_of_repeated_ones(dim):
+def test_a_clip_pulls_as_the_distance_changes_with_its_weight(dim):
+    """Against finite differences of the distance of weighted rows, weight going from one clip to another."""
     generator = np.random.default_rng(0)
-    clips, reference = as_clips(correlated(generator, 5, 4, dim)), moments(correlated(generator, 60, 1, dim)[:, 0])
-    weights = np.array([[1.0, 1, 1, 1, 1], [2, 1, 3, 1, 1], [4, 2, 2, 2, 5]])
-    repeated = [frechet(moments(clips.take(np.repeat(range(5), row.astype(int))).rows), reference) for row in weights]
-    assert distances._weighted(clips, weights, reference) == pytest.approx(repeated, rel=1e-7)
+    windows = correlated(generator, 8, 3, dim)
+    clips, reference = as_clips(windows), moments(correlated(generator, 60, 1, dim)[:, 0])
+
+    def weighted(weights: np.ndarray) -> float:
+        shares = weights[clips.clip] / weights[clips.clip].sum()
+        centred = clips.rows.astype(np.float64) - (mean := shares @ clips.rows.astype(np.float64))
+        root = centred.T * np.sqrt(shares * len(shares) / (len(shares) - 1))
+        return frechet(FewRows(len(shares), mean, root), reference)
+
+    found, step = pulls(clips, reference), 1e-4
+    assert weighted(np.ones(8)) == pytest.approx(frechet(moments(clips.rows), reference))
+    for more, less in ((0, 1), (5, 2), (7, 3)):
+        moved = step * (np.eye(8)[more] - np.eye(8)[less])
+        slope = (weighted(1 + moved) - weighted(1 - moved)) / (2 * step)
+        assert found[more] - found[less] == pytest.approx(slope, rel=1e-4)
+    assert abs(found.sum()) < 1e-9
 
 
 @needs_shared

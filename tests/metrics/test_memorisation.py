@@ -5,6 +5,7 @@ import pytest
 
 from foleyray.config import UserError
 from foleyray.metrics.ears import Nearest, correlation_peaks, mel_distances, nearest_in_sound
+from foleyray.metrics.intervals import draws
 from foleyray.metrics.memorisation import Memorisation, Recordings, judged, memorisation
 
 RATE, LENGTH, DIM = 22_050, 22_050, 16
@@ -37,7 +38,7 @@ def verdicts() -> dict[str, Memorisation]:
     made.waves[3] *= -0.3  # quieter and upside down
     made.waves[11] = np.roll(made.waves[11], 1500)  # later
     made.waves[20] += 2e-3 * generator.standard_normal(LENGTH).astype(np.float32)
-    found = memorisation(made, held_out, training, sample_rate_hz=RATE)
+    found = memorisation(made, held_out, training, sample_rate_hz=RATE, seed=0)
     return {one.ear: one for one in found}
 
 
@@ -46,7 +47,7 @@ def test_the_five_copies_are_flagged_and_lead_the_list(verdicts, ear):
     found = verdicts[ear]
     assert set(PLANTED) <= set(found.closer) and len(found.closer) <= len(PLANTED) + 4  # 5 % of 25 honest ones, by chance
     assert {match.generated: match.training for match in found.closest[:5]} == PLANTED
-    assert found.closer_share == len(found.closer) / 30 and len(found.closest) == 10
+    assert found.closer_share.value == pytest.approx(len(found.closer) / 30) and len(found.closest) == 10
     assert all(match.distance < found.threshold for match in found.closest[:5])
     assert Memorisation.model_validate_json(found.model_dump_json()) == found
 
@@ -54,14 +55,15 @@ def test_the_five_copies_are_flagged_and_lead_the_list(verdicts, ear):
 def test_a_generator_that_copies_nothing_is_as_far_as_held_out_clips():
     generator = np.random.default_rng(1)
     training, held_out, made = (recordings(generator, count) for count in (80, 100, 60))
-    for found in memorisation(made, held_out, training, sample_rate_hz=RATE):
-        assert found.closer_share < 0.2, found.ear
+    for found in memorisation(made, held_out, training, sample_rate_hz=RATE, seed=0):
+        assert found.closer_share.value < 0.2, found.ear
 
 
 def test_judgement_counts_what_lies_under_the_fifth_percentile():
     held_out = Nearest(np.zeros(101, np.int64), np.linspace(1, 2, 101))
-    found = judged("wave", Nearest(np.arange(4), np.array([3, 1.04, 1.06, 0.1])), held_out)
-    assert found.threshold == pytest.approx(1.05) and found.closer == (1, 3) and found.closer_share == 0.5
+    found = judged("wave", Nearest(np.arange(4), np.array([3, 1.04, 1.06, 0.1])), held_out, draws(4, 50, seed=0))
+    assert found.threshold == pytest.approx(1.05) and found.closer == (1, 3) and found.closer_share.value == 0.5
+    assert found.closer_share.interval[0] == 0 and found.closer_share.interval[1] == 1  # four clips tell little
     assert [match.generated for match in found.closest] == [3, 1, 2, 0]
 
 
@@ -103,4 +105,4 @@ def test_sides_that_do_not_fit_are_refused():
         (Recordings(good.waves, good.means[:, :3]), "3 and 16 dimensions"),
     ):
         with pytest.raises(UserError, match=message):
-            memorisation(bad, good, good, sample_rate_hz=RATE)
+            memorisation(bad, good, good, sample_rate_hz=RATE, seed=0)
