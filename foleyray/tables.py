@@ -102,10 +102,10 @@ def _caption(found: "Evaluation") -> str:
 
 def _distances(found: "Evaluation") -> Iterator[list[object]]:
     for name, s in found.scores.items():
-        limit = found.infinities[name].value
+        limit = found.infinities[name]
         counts = [s.num_clips, s.num_reference_clips, s.num_frames]
         ratio = "" if s.diversity_ratio is None else s.diversity_ratio
-        infinity = "" if limit is None else limit
+        infinity = "" if limit.interval is None else f"{limit.value:.2f} ({_interval(limit.interval)})"
         others = "" if s.mean_other_fad is None else s.mean_other_fad
         yield [name, s.fad, _interval(s.interval), infinity, *counts, s.dropped_share, s.nearest_class, others, ratio]
     yield ["mean", found.mean, *[""] * (len(DISTANCES) - 2)]

@@ -37,6 +37,16 @@ def test_it_lies_nearer_the_truth_than_the_distance_of_all_clips():
     assert Extrapolation.model_validate_json(found[0].model_dump_json()) == found[0]
 
 
+def test_its_interval_holds_what_other_clips_give():
+    generator = np.random.default_rng(3)
+    found = [fad_infinity(as_clips(correlated(generator, 100, 3, DIM)), target(), seed=0) for _ in range(60)]
+    values = np.array([one.value for one in found if one.value is not None])
+    held = np.mean([one.interval[0] <= values.mean() <= one.interval[1] for one in found if one.interval])
+    width = np.mean([one.interval[1] - one.interval[0] for one in found if one.interval])
+    assert len(values) >= 40 and held >= 0.9
+    assert 3 * values.std() < width < 8 * values.std()
+
+
 def test_it_is_repeatable():
     clips = as_clips(correlated(np.random.default_rng(0), 90, 3, DIM))
     assert (
