@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from foleyray.ensemble import Ensemble, Evidence, Member
-from foleyray.terminal import console, errors
+from foleyray.terminal import console, warn
 
 if TYPE_CHECKING:
     from foleyray.evaluation.judgement import Evaluation
@@ -93,7 +93,7 @@ def print_evaluation(found: "Evaluation") -> None:
         ]
         print_table("too near to training clips", COPIES, rows, COPIES_CAPTION)
     for warning in found.warnings:
-        errors.print(warning, highlight=False, markup=False, soft_wrap=True)
+        warn(warning)
 
 
 def _caption(found: "Evaluation") -> str:
@@ -161,7 +161,7 @@ def print_opinions(found: "Opinions") -> None:
     columns = ["system", "class", "quality", "fit", "diversity", "WAS", "interval", "clips", "raters"]
     print_table(f"listening test {found.page}", columns, rows, caption)
     for warning in found.warnings:
-        errors.print(warning, highlight=False, markup=False, soft_wrap=True)
+        warn(warning)
 
 
 def _opinion(one: "Opinion") -> list[object]:

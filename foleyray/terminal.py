@@ -15,6 +15,16 @@ console = Console()
 errors = Console(stderr=True)
 
 
+def say(sentence: str) -> None:
+    """A line of the result, as it is: no colours guessed, no breaks."""
+    console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
+def warn(sentence: str) -> None:
+    """The same to the standard error."""
+    errors.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
 def progress_for(quiet: bool) -> Progress:
     """Bars on a terminal, plain log lines elsewhere, nothing with `quiet`."""
     if quiet:

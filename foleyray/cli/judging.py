@@ -8,7 +8,7 @@ import typer
 from foleyray.cli.app import app
 from foleyray.cli.options import EmbedderName, Quiet, Weights
 from foleyray.config import UserError
-from foleyray.terminal import console, errors, progress_for
+from foleyray.terminal import console, progress_for, say, warn
 
 if TYPE_CHECKING:
     from foleyray.evaluation.embedding import Listening
@@ -106,10 +106,8 @@ def listen(
 
     written = write(evalset, out, seed=seed, clips_per_set=clips, progress=progress_for(quiet))
     for warning in written.warnings:
-        errors.print(warning, highlight=False, markup=False, soft_wrap=True)
-    console.print(
-        f"{written.page}, and its key {written.key}: keep the key from listeners", highlight=False, markup=False, soft_wrap=True
-    )
+        warn(warning)
+    say(f"{written.page}, and its key {written.key}: keep the key from listeners")
 
 
 def _print_ratings(files: list[Path], key: Path | None, seed: int, as_json: bool) -> None:

@@ -23,7 +23,7 @@ from foleyray.cli.options import (
 )
 from foleyray.config import UserError
 from foleyray.tables import print_counts, print_ensemble, print_table
-from foleyray.terminal import console, progress_for
+from foleyray.terminal import progress_for, say
 
 if TYPE_CHECKING:
     from foleyray.search.config import SearchConfig
@@ -144,7 +144,7 @@ def generate(
     values = _read_values(params or [])
     requests = [request for label in labels for request in consecutive(label, seed, count, values)]
     files = write_sounds(generator, requests, out, form.value, progress_for(quiet))
-    console.print(f"{len(files)} sounds in {out}", highlight=False, markup=False, soft_wrap=True)
+    say(f"{len(files)} sounds in {out}")
 
 
 @app.command()
@@ -159,7 +159,7 @@ def serve(
     from foleyray.serving.app import served
 
     with served(ensemble, host=host, port=port) as url:
-        console.print(f"serving {ensemble} on {url}  (page: {url}/docs, stop: Ctrl-C)", highlight=False, markup=False, soft_wrap=True)
+        say(f"serving {ensemble} on {url}  (page: {url}/docs, stop: Ctrl-C)")
         threading.Event().wait()
 
 
@@ -184,7 +184,7 @@ def _run(
     plan = Plan(corpus, out, system, settings, how, workers, max_rejected, _argv(), sounds_over_http)
     page = run_plan(plan, progress_for(quiet))
     print_ensemble(out)
-    console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
+    say(f"report: {page}")
 
 
 def _search_settings(config: str, overrides: list[str] | None, embedder: str | None, weights: Path | None) -> "SearchConfig":
