@@ -35,11 +35,12 @@ def moments(rows: NDArray[Any]) -> Moments:
     """Of rows (N, D), in the form that is cheaper; raises UserError where one is not finite or there are fewer than two."""
     count, dim = rows.shape
     _needs_two(count)
-    if not np.isfinite(rows).all():
-        raise UserError("embeddings hold numbers that are not finite; look for broken clips, there is no distance to them")
     if count > dim:
-        return EmbeddingStats.from_rows(rows)
+        stats = EmbeddingStats.from_rows(rows)
+        _needs_finite(stats.scatter)  # a broken row breaks it too, and it is the smaller one
+        return stats
     exact = np.asarray(rows, dtype=np.float64)
+    _needs_finite(exact)
     mean = exact.mean(axis=0)
     return FewRows(count, mean, (exact - mean).T / np.sqrt(count - 1))
 
@@ -64,6 +65,11 @@ def frechet_rows(a: NDArray[Any], b: NDArray[Any]) -> float:
 def _needs_two(count: int) -> None:
     if count < 2:
         raise UserError(f"a Fréchet distance needs two frames a side, found {count}; give more clips")
+
+
+def _needs_finite(numbers: Floats) -> None:
+    if not np.isfinite(numbers).all():
+        raise UserError("embeddings hold numbers that are not finite; look for broken clips, there is no distance to them")
 
 
 def _variance(side: Moments) -> float:
