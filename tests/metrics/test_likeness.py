@@ -1,7 +1,5 @@
 """The one entry for a class, and the intervals of its numbers against simulated truth."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -73,15 +71,6 @@ def test_a_share_of_all_or_none_is_not_called_sure():
     weights = draws(60, 50, 0)
     assert measured_share(lambda rows: np.ones(len(rows)), weights).interval == pytest.approx((0.95, 1))
     assert measured_share(lambda rows: np.zeros(len(rows)), weights).interval == pytest.approx((0, 0.05))
-
-
-def test_a_hundred_clips_of_1024_dimensions_take_no_time():
-    generator = np.random.default_rng(0)
-    made, real = generator.standard_normal((2, 100, 1024))
-    likeness(made, real, seed=0)
-    start = time.process_time()
-    likeness(made, real, seed=0)
-    assert time.process_time() - start < 1.5  # 0.1 s on one core; process time counts every thread that waits
 
 
 def test_sets_that_do_not_compare_are_refused():
