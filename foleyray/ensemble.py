@@ -25,6 +25,11 @@ def _below(path: str) -> str:
 RelativePath = Annotated[str, AfterValidator(_below)]
 
 
+def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether two intervals have a point in common."""
+    return one[0] <= other[1] and other[0] <= one[1]
+
+
 class RunnerUp(Config):
     """The next best trial of the same search, measured on the same terms as the winner."""
 
@@ -57,8 +62,7 @@ class Evidence(Config):
     @property
     def is_tie(self) -> bool:
         """Whether the intervals of winner and runner-up overlap: either may be the better one."""
-        rival = self.runner_up
-        return rival is not None and rival.interval[0] <= self.interval[1] and self.interval[0] <= rival.interval[1]
+        return self.runner_up is not None and overlap(self.interval, self.runner_up.interval)
 
 
 class Member(Config):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from foleyray.ensemble import Ensemble, Evidence, Member
+from foleyray.ensemble import Ensemble, Evidence, Member, overlap
 from foleyray.terminal import console, warn
 
 if TYPE_CHECKING:
@@ -131,8 +131,7 @@ def print_comparison(found: "Evaluation", earlier: "Evaluation") -> None:
     rows: list[list[object]] = []
     for name, one in found.scores.items():
         other = earlier.scores[name]
-        is_tie = one.interval[0] <= other.interval[1] and other.interval[0] <= one.interval[1]
-        nearer = "tie" if is_tie else "this" if one.fad < other.fad else "earlier"
+        nearer = "tie" if overlap(one.interval, other.interval) else "this" if one.fad < other.fad else "earlier"
         rows.append([name, one.fad, _interval(one.interval), other.fad, _interval(other.interval), nearer])
     rows.append(["mean", found.mean, "", earlier.mean, "", ""])
     columns = ["class", "FAD, this", "interval", "FAD, earlier", "interval", "nearer"]

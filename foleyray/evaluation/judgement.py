@@ -18,6 +18,7 @@ from foleyray.evaluation.prompts import clap_scores
 from foleyray.metrics.embedder import EmbedderCard
 from foleyray.metrics.extrapolation import Extrapolation, fad_infinity
 from foleyray.metrics.intervals import Measured
+from foleyray.metrics.official import PICKLE
 from foleyray.metrics.reference import ReferenceClass, load_reference
 from foleyray.metrics.scores import ClassScore, mean_fad, score
 from foleyray.progress import Progress
@@ -108,7 +109,7 @@ def _id(reference: Mapping[str, ReferenceClass]) -> str:
 def read_reference(name: str, listening: Listening, progress: Progress) -> dict[str, ReferenceClass]:
     """Statistics from a file, or of a place that is listened to."""
     path = Path(name)
-    if path.suffix == ".npz" or (path.is_dir() and any(path.glob("*/gt_embedding.pkl"))):
+    if path.suffix == ".npz" or (path.is_dir() and any(path.glob(f"*/{PICKLE}"))):
         return load_reference(path)
     return reference_of(find_place(name), listening, progress)
 
