@@ -42,6 +42,9 @@ class Card(Config):
     classes: ClassList
     mel_id: str
     needs: dict[str, str] = {}
+    """Stages this one was trained on."""
+    sounds_with: dict[str, str] = {}
+    """Stages it makes its sound with; only for the stage that makes the sound."""
     corpus: str
     scores: dict[str, float] = {}
     version: str

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from foleyray.checkpoint import Checkpoint
+from foleyray.checkpoint import Card, Checkpoint
 from foleyray.clips import ClassList, ClipSpec, MelSpec
 from foleyray.config import Config, UserError, fingerprint, nearest, read_yaml
 from foleyray.sampling import SamplingParams
@@ -49,7 +49,8 @@ class System:
     """What a folder in `systems/` exports as `SYSTEM`.
 
     `stages(config, classes)` are in training order, the last one makes the sound that is previewed;
-    `sampler(config, checkpoints, device)` takes one checkpoint per stage that sampling needs, named in `samples_from`.
+    `samples_from(config)` names the stages that sampling needs, that last one at the end, and
+    `sampler(config, checkpoints, device)` takes one checkpoint for each of them.
     """
 
     name: str
@@ -57,7 +58,7 @@ class System:
     params: type[SamplingParams]
     stages: Callable[[Any, ClassList], tuple[Stage, ...]]
     sampler: Callable[[Any, Mapping[str, Checkpoint], torch.device], Sampler]
-    samples_from: tuple[str, ...]
+    samples_from: Callable[[Any], tuple[str, ...]]
 
 
 def names() -> list[str]:
@@ -92,8 +93,11 @@ def load_sampler(checkpoints: Mapping[str, Checkpoint], device: torch.device) ->
         )
         raise UserError(f"checkpoints of one sampler must share system, classes and mel, found {found}")
     system = find(cards[0].system)
-    missing = [stage for stage in system.samples_from if stage not in checkpoints]
-    if missing:
-        raise UserError(f"{system.name} samples from the stages {list(system.samples_from)}; no checkpoint for {missing}")
-    card = checkpoints[system.samples_from[-1]].card
-    return system.sampler(system.config.parse(card.config, f"card of {card.stage}"), checkpoints, device)
+    wanted = system.samples_from(_config_of(system, cards[0]))
+    if missing := [stage for stage in wanted if stage not in checkpoints]:
+        raise UserError(f"{system.name} samples from the stages {', '.join(wanted)}; no checkpoint for {', '.join(missing)}")
+    return system.sampler(_config_of(system, checkpoints[wanted[-1]].card), checkpoints, device)
+
+
+def _config_of(system: System, card: Card) -> SystemConfig:
+    return system.config.parse(card.config, f"card of {card.stage}")

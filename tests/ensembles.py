@@ -38,6 +38,7 @@ def write_untrained(
                 classes=classes,
                 mel_id=config.mel.id,
                 needs={name: steps[name].id for name in stage.needs},
+                sounds_with={name: steps[name].id for name in system.samples_from(config) if name in steps},
                 corpus="00000000",
                 version=__version__,
                 commit="unknown",
@@ -52,7 +53,7 @@ def write_tiny_ensemble(folder: Path, *, classes: ClassList = DCASE7) -> Path:
     system, config = read_config(TINY)
     runs = [write_untrained(folder / "checkpoints", classes=classes, seed=seed) for seed in (0, 1)]
     members = [
-        Member(system=system.name, checkpoints={stage: f"checkpoints/{steps[stage].id}" for stage in system.samples_from})
+        Member(system=system.name, checkpoints={stage: f"checkpoints/{steps[stage].id}" for stage in system.samples_from(config)})
         for steps in runs
     ]
     chosen = {name: (members[label % 2],) for label, name in enumerate(classes.names)}

@@ -31,21 +31,16 @@ def open_ensemble(path: Path | str) -> tuple[Ensemble, Path]:
 def _of_checkpoint(step: Checkpoint) -> tuple[Ensemble, Path]:
     place, card, system = step.path.resolve(), step.card, find(step.card.system)
     run = place.parents[min(2, len(place.parents) - 1)]  # <run>/<stage>/<8 hex>/step-...
-    if card.stage != system.samples_from[-1]:
+    config = system.config.parse(card.config, f"card of {step.path}")
+    final = system.samples_from(config)[-1]
+    if card.stage != final:
         raise UserError(
             f"{step.path} is stage '{card.stage}', which makes no sound by itself; give a checkpoint of stage "
-            f"'{system.samples_from[-1]}' of {system.name}"
+            f"'{final}' of {system.name}"
         )
-    paths = {card.stage: place.relative_to(run).as_posix()}
-    waiting = [step]
-    while waiting:
-        for stage, path in waiting.pop().card.needs.items():
-            if stage in system.samples_from and stage not in paths:
-                paths[stage] = path
-                waiting.append(_load_below(run, path))
+    paths = {**card.sounds_with, card.stage: place.relative_to(run).as_posix()}
     member = Member(system=system.name, checkpoints=paths)
-    clip = system.config.parse(card.config, f"card of {step.path}").clip
-    return Ensemble(clip=clip, class_list=card.classes, classes=dict.fromkeys(card.classes.names, (member,))), run
+    return Ensemble(clip=config.clip, class_list=card.classes, classes=dict.fromkeys(card.classes.names, (member,))), run
 
 
 def checkpoints_of(roster: Roster, folder: Path) -> dict[tuple[str, ...], dict[str, Checkpoint]]:

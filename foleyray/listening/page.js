@@ -12,7 +12,7 @@ function show(view) {
 
 function count() {
   const total = scores().length, given = total - numMissing();
-  find("rater").textContent = listener ? kept.rater : "";
+  find("rater").textContent = rater;
   find("count").textContent = listener ? `${given} of ${total} scores` : "";
   find("bar").hidden = !listener;
   find("bar").max = total || 1;
@@ -167,11 +167,10 @@ find("begin").addEventListener("submit", (event) => {
   takeSeat(find("name").value.trim().replace(/\s+/g, " "));
   go(listener.at);
 });
-// The same page in another tab has kept something.
+// The same listener did something in another tab.
 addEventListener("storage", (event) => {
-  if (event.key !== PLACE || !event.newValue || !listener) return;
-  kept = { ...JSON.parse(event.newValue), rater: kept.rater };
-  listener = kept.listeners[kept.rater];
+  if (!listener || event.key !== placeOf(rater) || !event.newValue) return;
+  learn(JSON.parse(event.newValue));
   if (!find("rate").hidden) refresh();
 });
 addEventListener("beforeunload", (event) => {
@@ -188,8 +187,8 @@ function welcome() {
   find("name").focus({ preventScroll: true });
 }
 
-recall();
-if (kept.rater && Object.hasOwn(kept.listeners, kept.rater)) {
-  takeSeat(kept.rater);
+const seated = stored(PLACE);
+if (seated) {
+  takeSeat(seated);
   go(listener.at);
 } else welcome();

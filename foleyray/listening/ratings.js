@@ -3,33 +3,51 @@ const sheet = JSON.parse(document.getElementById("sheet").textContent);
 const PLACE = `foleyray-listening-${sheet.page}`;
 const CLIP_SCALES = ["quality", "fit"], SET_SCALES = ["diversity"];
 
-let kept = { rater: "", listeners: {} };
 let isRefused = false;
+let rater = "";
 let listener = null; // { at, heard: { item: true }, ratings: { item: { scale: { value, time } } } }
 let screens = []; // { item, set, place, clips, scales } in this listener's order
+const listeners = new Map(); // all who sat in this tab, should the browser refuse to keep anything
 
-function recall() {
+// A place for each listener, so that two listeners in two tabs never write over each other.
+const placeOf = (name) => `${PLACE}/${name}`;
+
+function stored(place) {
   try {
-    kept = JSON.parse(localStorage.getItem(PLACE)) ?? kept;
-    localStorage.setItem(PLACE, JSON.stringify(kept));
+    return JSON.parse(localStorage.getItem(place));
+  } catch {
+    isRefused = true;
+    return null;
+  }
+}
+
+function store(place, value) {
+  try {
+    localStorage.setItem(place, JSON.stringify(value));
   } catch {
     isRefused = true;
   }
 }
 
-function keep() {
-  try {
-    localStorage.setItem(PLACE, JSON.stringify(kept));
-  } catch {
-    isRefused = true;
-  }
+const keep = () => store(placeOf(rater), listener);
+
+// Adds what the same listener did in another tab: heard stays heard, the later score stands.
+function learn(other) {
+  Object.assign(listener.heard, other.heard);
+  for (const [item, scales] of Object.entries(other.ratings))
+    for (const [scale, score] of Object.entries(scales)) {
+      const own = (listener.ratings[item] ??= {});
+      if (!own[scale] || own[scale].time < score.time) own[scale] = score;
+    }
 }
 
 // Each listener has an order of their own, the same at every visit: tiredness then falls on no system in particular.
-function takeSeat(rater) {
-  if (!Object.hasOwn(kept.listeners, rater)) kept.listeners[rater] = { at: 0, heard: {}, ratings: {} };
-  kept.rater = rater;
-  listener = kept.listeners[rater];
+function takeSeat(name) {
+  rater = name;
+  const known = stored(placeOf(name));
+  listener = listeners.get(name) ?? { at: known?.at ?? 0, heard: {}, ratings: {} };
+  listeners.set(name, listener);
+  if (known) learn(known);
   const draw = dice(`${sheet.page}/${rater}`);
   screens = shuffled(sheet.sets, draw).flatMap((set, at) => {
     const clips = shuffled(set.clips, draw);
@@ -37,14 +55,15 @@ function takeSeat(rater) {
     const each = clips.map((clip, place) => ({ ...screen, item: clip, place: place + 1, clips: [clip], scales: CLIP_SCALES }));
     return [...each, { ...screen, item: set.id, place: 0, clips, scales: SET_SCALES }];
   });
+  store(PLACE, rater);
   keep();
 }
 
 function leaveSeat() {
-  kept.rater = "";
+  rater = "";
   listener = null;
   screens = [];
-  keep();
+  store(PLACE, rater);
 }
 
 // Numbers in [0, 1): the FNV-1a hash of a text drives a 32-bit xorshift (Marsaglia 2003).
@@ -81,17 +100,17 @@ const numMissing = () => scores().filter((score) => !score.value).length;
 
 function asJson() {
   const ratings = scores().filter((score) => score.value);
-  return JSON.stringify({ page: sheet.page, rater: kept.rater, missing: numMissing(), ratings }, null, 1) + "\n";
+  return JSON.stringify({ page: sheet.page, rater, missing: numMissing(), ratings }, null, 1) + "\n";
 }
 
 // A missing score is a row without value. Names need no quotes: the form allows neither commas nor quotation marks.
 function asCsv() {
-  const rows = scores().map(({ item, scale, value = "", time = "" }) => [sheet.page, kept.rater, item, scale, value, time]);
+  const rows = scores().map(({ item, scale, value = "", time = "" }) => [sheet.page, rater, item, scale, value, time]);
   return [["page", "rater", "item", "scale", "value", "time"], ...rows].map((row) => row.join(",") + "\r\n").join("");
 }
 
 function download(ending, type, content) {
-  const who = kept.rater.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/-$/, "");
+  const who = rater.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/-$/, "");
   const name = `ratings-${who}${numMissing() ? `-${numMissing()}-missing` : ""}.${ending}`;
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([content], { type }));

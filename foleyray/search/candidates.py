@@ -6,7 +6,7 @@ from dataclasses import replace
 from foleyray.checkpoint import Checkpoint
 from foleyray.clips import ClassList
 from foleyray.config import UserError
-from foleyray.system import System
+from foleyray.system import System, SystemConfig
 
 Candidate = dict[str, Checkpoint]
 """One checkpoint for each stage that sampling needs."""
@@ -14,13 +14,13 @@ Trained = Mapping[str, Sequence[Checkpoint]]
 """Stage -> its checkpoints, oldest first."""
 
 
-def newest(system: System, trained: Trained, classes: ClassList, count: int) -> tuple[Candidate, ...]:
+def newest(system: System, config: SystemConfig, trained: Trained, classes: ClassList, count: int) -> tuple[Candidate, ...]:
     """Up to `count` candidates, newest first; the untrained step 0 is never one.
 
     The last stage named in `samples_from` varies; of the others it is the newest checkpoint, on which the last was trained.
     Raises UserError where a stage has no trained checkpoint or was trained on other classes.
     """
-    usable = {stage: [_absolute(c) for c in trained.get(stage, ()) if c.card.step > 0] for stage in system.samples_from}
+    usable = {stage: [_absolute(c) for c in trained.get(stage, ()) if c.card.step > 0] for stage in system.samples_from(config)}
     for stage, checkpoints in usable.items():
         if not checkpoints:
             raise UserError(f"stage {stage} of {system.name} has no checkpoint beyond step 0; train it before the search")
@@ -30,7 +30,7 @@ def newest(system: System, trained: Trained, classes: ClassList, count: int) -> 
                 f"{checkpoints[-1].path} was trained on the classes {', '.join(found.names)}, but the store has "
                 f"{', '.join(classes.names)}; search on the corpus it was trained on"
             )
-    *others, varied = system.samples_from
+    *others, varied = system.samples_from(config)
     fixed = {stage: usable[stage][-1] for stage in others}
     return tuple({**fixed, varied: checkpoint} for checkpoint in reversed(usable[varied][-count:]))
 

@@ -66,7 +66,7 @@ def search(
     `checkpoints` are those of every stage, as training returns them. What is searched already is not searched again.
     Raises UserError where checkpoints, corpus and settings do not fit, KeyboardInterrupt after Ctrl-C.
     """
-    candidates = newest(system, checkpoints, store.classes, settings.checkpoints)
+    candidates = newest(system, config, checkpoints, store.classes, settings.checkpoints)
     check_split(store, "reference")
     embedder = find(settings.embedder, settings.weights, "cpu")
     identity = {

@@ -54,6 +54,12 @@ class Job:
         return {name: self.earlier[name].id for name in self.stage.needs}
 
     @cached_property
+    def sounds_with(self) -> dict[str, str]:
+        """Stage -> id of the checkpoint that the sound is made with, apart from this one."""
+        others = self.system.samples_from(self.config)[:-1] if self.makes_the_sound else ()
+        return {name: self.earlier[name].id for name in others}
+
+    @cached_property
     def run(self) -> str:
         """8 hex digits of what is learned: config, needed checkpoints, corpus and classes.
 
@@ -80,6 +86,7 @@ class Job:
             classes=self.store.classes,
             mel_id=self.config.mel.id,
             needs=self.needs,
+            sounds_with=self.sounds_with,
             corpus=self.store.fingerprint,
             scores=dict(scores),
             version=__version__,

@@ -135,9 +135,7 @@ class Session:
     def _preview(self, saved: Checkpoint) -> None:
         """Sounds for TensorBoard; a training never ends because its sounds could not be made."""
         found = {**self.job.earlier, self.job.stage_name: saved}
-        wanted = {name: found[name] for name in self.job.system.samples_from if name in found}
-        if len(wanted) < len(self.job.system.samples_from):
-            return
+        wanted = {name: found[name] for name in self.job.system.samples_from(self.job.config)}
         try:
             with forked(self.loop.workers.device, seed=0):
                 sounds, sample_rate_hz = previews(wanted, self.loop.workers.device)

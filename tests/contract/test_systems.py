@@ -49,7 +49,7 @@ class Case:
         return self.new_sampler()
 
     def new_sampler(self) -> Sampler:
-        return system.load_sampler({name: self.checkpoints[name] for name in self.system.samples_from}, torch.device("cpu"))
+        return system.load_sampler({name: self.checkpoints[name] for name in self.system.samples_from(self.config)}, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module", params=system.names())
@@ -123,7 +123,7 @@ def _sound(sampler: Sampler, labels: Sequence[int], params: SamplingParams, seed
 def test_system_is_named_like_its_folder_and_samples_from_its_stages(case: Case) -> None:
     names = [stage.name for stage in case.stages]
     assert case.config.system == case.system.name in system.names()
-    assert set(case.system.samples_from) <= set(names)
+    assert set(case.system.samples_from(case.config)) <= set(names)
     for index, stage in enumerate(case.stages):
         assert set(stage.needs) <= set(names[:index]), f"{stage.name} needs stages that are not trained before it"
         assert set(stage.reads) <= set(case.batch), f"{stage.name} reads columns that no corpus has"
@@ -213,7 +213,7 @@ def test_foreign_mel_is_refused_in_a_sentence(case: Case) -> None:
     foreign = {
         stage.name: Checkpoint(case.checkpoints[stage.name].path, _card(case, stage, mel_id="f0e1d2c3"))
         for stage in case.stages
-        if stage.name in case.system.samples_from
+        if stage.name in case.system.samples_from(case.config)
     }
     with pytest.raises(UserError, match=r"f0e1d2c3.*" + case.config.mel.id):
         system.load_sampler(foreign, torch.device("cpu"))

@@ -196,6 +196,28 @@ def test_two_tabs_do_not_overwrite_each_other(visitor, written):
             assert page.inner_text("#count") == f"{given} of 20 scores"
 
 
+def test_one_listener_in_two_tabs_keeps_what_both_were_told(visitor, written):
+    one, two = begin(visitor, written), visitor.new_page()
+    two.goto(written.page.as_uri())
+    hear(one)
+    one.keyboard.press("3")
+    two.wait_for_selector("#quality:enabled")
+    two.click('#fit [value="8"]')
+    one.wait_for_function("document.querySelector('#count').textContent === '2 of 20 scores'")
+    for page in (one, two):
+        page.reload()
+        assert (chosen(page, "quality"), chosen(page, "fit")) == (["3"], ["8"])
+
+
+def test_news_of_another_tab_that_comes_late_takes_nothing_away(visitor, written):
+    page = begin(visitor, written)
+    late = page.evaluate("Object.entries(localStorage).find(([key]) => key.endsWith('/Anna'))")
+    hear(page)
+    page.keyboard.press("7")
+    page.evaluate("([key, newValue]) => dispatchEvent(new StorageEvent('storage', { key, newValue }))", late)
+    assert page.is_visible("#quality:enabled") and chosen(page, "quality") == ["7"]
+
+
 def to_next_set(page, key):
     page.keyboard.press("n")
     while item(page) not in key.sets:

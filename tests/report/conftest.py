@@ -120,7 +120,7 @@ def write_ensemble(run: Path, store: Store) -> Ensemble:
         commit="unknown",
         date="2025-01-01",
     )
-    member = Member(system=system.name, checkpoints={stage: paths[stage] for stage in system.samples_from}, evidence=evidence)
+    member = Member(system=system.name, checkpoints={stage: paths[stage] for stage in system.samples_from(config)}, evidence=evidence)
     ensemble = Ensemble(clip=config.clip, class_list=CLASSES, classes=dict.fromkeys(CLASSES.names, (member,)))
     ensemble.save(run)
     return ensemble

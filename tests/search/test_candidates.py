@@ -16,19 +16,19 @@ def steps(candidates):
 
 def test_the_newest_of_the_last_stage_first_and_never_step_0(tmp_path):
     checkpoints = trained(tmp_path)
-    assert steps(newest(SYSTEM, checkpoints, CLASSES, 2)) == [(30, 30), (30, 20)]
-    assert steps(newest(SYSTEM, checkpoints, CLASSES, 9)) == [(30, 30), (30, 20), (30, 10)]
+    assert steps(newest(SYSTEM, config(), checkpoints, CLASSES, 2)) == [(30, 30), (30, 20)]
+    assert steps(newest(SYSTEM, config(), checkpoints, CLASSES, 9)) == [(30, 30), (30, 20), (30, 10)]
 
 
 def test_paths_are_good_in_any_process(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (candidate,) = newest(SYSTEM, trained(Path("run")), CLASSES, 1)
+    (candidate,) = newest(SYSTEM, config(), trained(Path("run")), CLASSES, 1)
     assert all(checkpoint.path.is_absolute() for checkpoint in candidate.values())
 
 
 def test_a_candidate_is_found_again_by_its_ids(tmp_path):
     checkpoints = trained(tmp_path)
-    candidate = newest(SYSTEM, checkpoints, CLASSES, 2)[1]
+    candidate = newest(SYSTEM, config(), checkpoints, CLASSES, 2)[1]
     assert by_ids(ids(candidate), checkpoints) == candidate
     del checkpoints["noise"][2]
     with pytest.raises(UserError, match=r"noise/0a1b2c3d/step-000000020, which is no longer there"):
@@ -37,12 +37,12 @@ def test_a_candidate_is_found_again_by_its_ids(tmp_path):
 
 def test_untrained_stages_are_refused(tmp_path):
     with pytest.raises(UserError, match="stage base of noise has no checkpoint beyond step 0"):
-        newest(SYSTEM, trained(tmp_path, steps=(0,)), CLASSES, 2)
+        newest(SYSTEM, config(), trained(tmp_path, steps=(0,)), CLASSES, 2)
     with pytest.raises(UserError, match="stage noise of noise"):
-        newest(SYSTEM, {"base": trained(tmp_path)["base"]}, CLASSES, 2)
+        newest(SYSTEM, config(), {"base": trained(tmp_path)["base"]}, CLASSES, 2)
 
 
 def test_other_classes_are_refused(tmp_path):
     checkpoints = trained(tmp_path, ClassList(names=("Dull", "Shrill")))
     with pytest.raises(UserError, match="was trained on the classes Dull, Shrill, but the store has Dull, Bright"):
-        newest(SYSTEM, checkpoints, CLASSES, 2)
+        newest(SYSTEM, config(), checkpoints, CLASSES, 2)

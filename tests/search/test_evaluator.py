@@ -23,7 +23,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def candidates(tmp_path_factory):
-    return newest(SYSTEM, trained(tmp_path_factory.mktemp("run")), CLASSES, 3)
+    return newest(SYSTEM, config(), trained(tmp_path_factory.mktemp("run")), CLASSES, 3)
 
 
 def evaluator(store, candidates, split="reference", batch_size=16, **settings):

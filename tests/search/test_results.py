@@ -44,7 +44,7 @@ def finish(study, scores):
 
 
 def test_a_line_for_every_trial(tmp_path):
-    candidates = newest(SYSTEM, trained(tmp_path), CLASSES, 2)
+    candidates = newest(SYSTEM, config(), trained(tmp_path), CLASSES, 2)
     study = ClassStudy(open_journal(tmp_path / "journal.log"), "Dull", 0, NoiseParams, 2, SETTINGS)
     finish(study, [1.5, math.inf])
     write_trials(tmp_path, [study], candidates)
@@ -77,7 +77,7 @@ def test_results_of_other_searches_go(tmp_path):
 
 def aim(folder):
     return Aim(
-        "noise", "logmel:active", NoiseParams, CLASSES, newest(SYSTEM, trained(folder / "train"), CLASSES, 2), {"of": "noise"}
+        "noise", "logmel:active", NoiseParams, CLASSES, newest(SYSTEM, config(), trained(folder / "train"), CLASSES, 2), {"of": "noise"}
     )
 
 

@@ -88,7 +88,7 @@ SYSTEM = System(
     params=NoiseParams,
     stages=lambda config, classes: (),
     sampler=sampler,
-    samples_from=("base", "noise"),
+    samples_from=lambda config: ("base", "noise"),
 )
 
 

@@ -160,7 +160,7 @@ def sampler(config: ToyConfig, checkpoints: Mapping[str, Checkpoint], device: to
     return Tones(nets.eval(), checkpoints["players"].card.classes)
 
 
-SYSTEM = System("toy", ToyConfig, SamplingParams, stages, sampler, ("players",))
+SYSTEM = System("toy", ToyConfig, SamplingParams, stages, sampler, lambda config: ("players",))
 
 
 def rows(count: int, seed: int) -> dict[str, np.ndarray]:

@@ -11,5 +11,5 @@ SYSTEM = System(
     params=ContrastiveGanParams,
     stages=stages,
     sampler=build,
-    samples_from=("gan",),
+    samples_from=lambda config: ("gan",),
 )
