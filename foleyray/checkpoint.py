@@ -34,7 +34,8 @@ TRAINING = "training.pt"
 class Card(Config):
     """What a checkpoint is: where it came from, what it was trained on, and what it needs."""
 
-    system: str
+    system: str | None
+    """None where several systems may use the stage; `config` then holds the settings of the stage alone."""
     stage: str
     run: str
     step: int

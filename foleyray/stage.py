@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from pydantic import Field
@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 from foleyray.config import Config
 
 Batch = dict[str, Tensor]
-"""Corpus columns by name, first axis the clip: `mel` float32 (B, bands, frames), `wave` float32 (B, T), `label` int64 (B,)."""
+"""Corpus columns by name, first axis the clip: `mel` float32 (B, bands, frames), `wave` float32 (B, T), `label` int64 (B,),
+and what earlier stages made, whole numbers as int64 and others as float32."""
 
 Losses = dict[str, Tensor]
 """Scalars by name; `loss` is the one that is minimised, the others are logged beside it."""
@@ -49,7 +50,7 @@ class Stage(Protocol):
 
     name: str
     reads: tuple[str, ...]
-    """Columns of the corpus that a batch holds."""
+    """Columns that a batch holds: the corpus's own, or one that an earlier stage makes and nothing else but `label`."""
     needs: tuple[str, ...]
     """Stages whose trained nets `build` is handed."""
     turns: Mapping[str, tuple[str, ...]]
@@ -73,4 +74,24 @@ class Stage(Protocol):
 
     def validate(self, nets: nn.ModuleDict, batch: Batch, step: Step) -> Losses:
         """Losses on clips that are not trained on; called without gradients and in evaluation mode."""
+        ...
+
+
+@runtime_checkable
+class Shared(Stage, Protocol):
+    """A stage that several systems may use: its run is named by its identity alone, so it is trained once for all of them."""
+
+    identity: Config
+    """All that its nets follow from, apart from corpus and classes."""
+
+
+@runtime_checkable
+class MakesColumn(Stage, Protocol):
+    """A stage whose trained nets turn clips into a column that later stages learn from."""
+
+    makes: str
+    """The column's name."""
+
+    def encode(self, nets: nn.ModuleDict, batch: Batch) -> Tensor:
+        """A batch of `reads` -> the column (B, ...), on the nets' device; called without gradients and in evaluation mode."""
         ...

@@ -87,13 +87,15 @@ def read_config(path: Path | str, overrides: Iterable[str] = ()) -> tuple[System
 def load_sampler(checkpoints: Mapping[str, Checkpoint], device: torch.device) -> Sampler:
     """A sampler from trained checkpoints alone, of which the last stage's card brings system and config."""
     cards = [checkpoint.card for checkpoint in checkpoints.values()]
-    if len({(card.system, fingerprint(card.classes), card.mel_id) for card in cards}) != 1:
+    owners = {card.system for card in cards if card.system}
+    if len(owners) != 1 or len({(fingerprint(card.classes), card.mel_id) for card in cards}) != 1:
         found = "; ".join(
-            f"{card.stage}: {card.system}, classes {list(card.classes.names)}, mel {card.mel_id}" for card in cards
+            f"{card.stage}: {card.system or 'any system'}, classes {list(card.classes.names)}, mel {card.mel_id}"
+            for card in cards
         )
         raise UserError(f"checkpoints of one sampler must share system, classes and mel, found {found}")
-    system = find(cards[0].system)
-    wanted = system.samples_from(_config_of(system, cards[0]))
+    system = find(*owners)
+    wanted = system.samples_from(_config_of(system, next(card for card in cards if card.system)))
     if missing := [stage for stage in wanted if stage not in checkpoints]:
         raise UserError(f"{system.name} samples from the stages {', '.join(wanted)}; no checkpoint for {', '.join(missing)}")
     return system.sampler(_config_of(system, checkpoints[wanted[-1]].card), checkpoints, device)

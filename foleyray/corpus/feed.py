@@ -24,10 +24,11 @@ Passes = Callable[[], Iterable[Columns]]
 
 
 def to_batch(columns: dict[str, Tensor]) -> Batch:
-    """Store types to training types: wave int16 to float32 in [-1, 1), mel float16 to float32, label as int64."""
+    """Store types to training types: wave int16 to float32 in [-1, 1), mel float16 to float32, labels and codes as int64."""
     batch = {}
     for name, column in columns.items():
-        wide = column.to(torch.int64 if name == "label" else torch.float32)
+        is_number = name == "wave" or column.is_floating_point()
+        wide = column.to(torch.float32 if is_number else torch.int64)
         batch[name] = wide.div_(32768.0) if name == "wave" else wide
     return batch
 

@@ -4,6 +4,7 @@ store.json        class list, clip and mel specification, counts, fingerprint
 manifest.jsonl    one line a clip: id, path, class, split, recording, seconds, hash, caption, warning, how, gain
 rejected.jsonl    one line a file that is not in: path, class, kind, reason, twin
 <split>/*.parquet id, label, wave int16 (T,), mel float16 (bands, frames); rows in random order
+                  (id, label and the made columns where `codes.py` wrote it)
 """
 
 import json
@@ -33,6 +34,14 @@ Columns = dict[str, NDArray[Any]]
 """Columns by name, first axis the clip: id str, label int64, wave int16 (N, T), mel float16 (N, bands, frames)."""
 
 
+class MadeColumn(Config):
+    """A column that a trained stage made: the numpy type and shape of one clip, and the id of the checkpoint."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    made_by: str
+
+
 class StoreCard(Config):
     """What a store is: the content of store.json."""
 
@@ -50,6 +59,8 @@ class StoreCard(Config):
     warnings: int
     notes: tuple[str, ...]
     version: str
+    made: dict[str, MadeColumn] = {}
+    """Columns that stand in the place of wave and mel, in a store that training made out of another one."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,10 @@ class Store:
         return self.card.fingerprint
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        return ("id", "label", *self.card.made) if self.card.made else COLUMNS
+
+    @property
     def counts(self) -> dict[str, dict[str, int]]:
         """Split -> class name -> clips; every split and every class is named."""
         return self.card.counts
@@ -99,7 +114,7 @@ class Store:
 
     def read(self, split: str, columns: Sequence[str], label: int | None = None) -> Columns:
         """A whole split, or one class of it, in memory; the same order every time."""
-        found = {name: self._empty(name, self.num_clips(split, label)) for name in _known(columns)}
+        found = {name: self._empty(name, self.num_clips(split, label)) for name in self._known(columns)}
         done = 0
         for batch in self.stream(split, columns, label):
             rows = slice(done, done := done + len(next(iter(batch.values()))))
@@ -109,7 +124,7 @@ class Store:
 
     def stream(self, split: str, columns: Sequence[str], label: int | None = None, num_rows: int = 64) -> Iterator[Columns]:
         """One pass over a split in batches of at most `num_rows` clips; memory is bounded by a row group of the files."""
-        wanted = list(dict.fromkeys([*_known(columns), *(["label"] if label is not None else [])]))
+        wanted = list(dict.fromkeys([*self._known(columns), *(["label"] if label is not None else [])]))
         for file in self.files(split):
             for arrays in read_batches(file, wanted, num_rows):
                 kept = slice(None) if label is None else arrays["label"] == label
@@ -123,7 +138,7 @@ class Store:
 
         if not self.files(split):
             raise UserError(f"{self.path} holds no clip in the split '{split}'; build the corpus with more recordings")
-        return read_columns(self.files(split), _known(columns))
+        return read_columns(self.files(split), self._known(columns))
 
     def files(self, split: str) -> list[Path]:
         return sorted((self.path / _known_split(split)).glob("*.parquet"))
@@ -132,7 +147,16 @@ class Store:
         """Every file of a split with its number of clips; only footers are read."""
         return [(file, pq.read_metadata(file).num_rows) for file in self.files(split)]
 
+    def _known(self, columns: Sequence[str]) -> list[str]:
+        for name in columns:
+            if name not in self.columns:
+                near, known = nearest(name, self.columns), ", ".join(self.columns)
+                raise UserError(f"the store has no column '{name}'{near}; columns: {known}")
+        return list(columns)
+
     def _empty(self, name: str, count: int) -> NDArray[Any]:
+        if made := self.card.made.get(name):
+            return np.empty((count, *made.shape), made.dtype)
         shapes: dict[str, tuple[type, tuple[int, ...]]] = {
             "id": (object, ()),
             "label": (np.int64, ()),
@@ -179,13 +203,6 @@ def _to_numpy(column: pa.Array) -> NDArray[Any]:
         array: NDArray[Any] = column.to_numpy_ndarray()
         return array
     return np.asarray(column.to_pylist() if pa.types.is_string(column.type) else column.to_numpy())
-
-
-def _known(columns: Sequence[str]) -> list[str]:
-    for name in columns:
-        if name not in COLUMNS:
-            raise UserError(f"a store has no column '{name}'{nearest(name, COLUMNS)}; columns: {', '.join(COLUMNS)}")
-    return list(columns)
 
 
 def _known_split(split: str) -> str:

@@ -29,7 +29,12 @@ def open_ensemble(path: Path | str) -> tuple[Ensemble, Path]:
 
 
 def _of_checkpoint(step: Checkpoint) -> tuple[Ensemble, Path]:
-    place, card, system = step.path.resolve(), step.card, find(step.card.system)
+    place, card = step.path.resolve(), step.card
+    if card.system is None:
+        raise UserError(
+            f"{step.path} is stage '{card.stage}', which makes no sound by itself; give a checkpoint that stands on it"
+        )
+    system = find(card.system)
     run = place.parents[min(2, len(place.parents) - 1)]  # <run>/<stage>/<8 hex>/step-...
     config = system.config.parse(card.config, f"card of {step.path}")
     final = system.samples_from(config)[-1]
@@ -58,16 +63,18 @@ def _checkpoints(part: Part, ensemble: Ensemble, folder: Path) -> dict[str, Chec
 
 def _belongs(step: Checkpoint, stage: str, part: Part, ensemble: Ensemble) -> None:
     card, system = step.card, part.system
-    if (card.system, card.stage) != (system.name, stage):
+    if card.system not in (system.name, None) or card.stage != stage:
         raise UserError(
-            f"{step.path} is stage '{card.stage}' of {card.system}, but the ensemble names it as stage '{stage}' of "
-            f"{system.name}; promote the ensemble again"
+            f"{step.path} is stage '{card.stage}' of {card.system or 'any system'}, but the ensemble names it as stage "
+            f"'{stage}' of {system.name}; promote the ensemble again"
         )
     if card.classes.names != ensemble.class_list.names:
         raise UserError(
             f"{step.path} knows the classes {list(card.classes.names)}, the ensemble {list(ensemble.class_list.names)}; "
             "all members must be trained on the ensemble's classes, in the same order"
         )
+    if card.system is None:
+        return
     clip = system.config.parse(card.config, f"card of {step.path}").clip
     if clip != ensemble.clip:
         raise UserError(

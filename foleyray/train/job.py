@@ -13,7 +13,7 @@ from foleyray import __version__
 from foleyray.checkpoint import Card, Checkpoint, source_commit
 from foleyray.config import UserError, fingerprint, nearest
 from foleyray.corpus.store import Store
-from foleyray.stage import Stage, Step, Training
+from foleyray.stage import Shared, Stage, Step, Training
 from foleyray.system import System, SystemConfig
 
 UNNAMED = ("checkpoint_every", "keep")
@@ -63,14 +63,23 @@ class Job:
     def run(self) -> str:
         """8 hex digits of what is learned: config, needed checkpoints, corpus and classes.
 
-        Left out are the other stages' training, the number of workers, and what is kept (`UNNAMED`). The number of steps
-        is left out too unless the stage's learning rate bends with it: a run that was asked for 1000 steps and then for
-        2000 goes on, while a cosine over 2000 steps is another run from its first step.
+        The config is the system's, or that of the stage itself where systems share it. Left out are the other stages'
+        training, the number of workers, and what is kept (`UNNAMED`). The number of steps is left out too unless the
+        stage's learning rate bends with it: a run that was asked for 1000 steps and then for 2000 goes on, while a cosine
+        over 2000 steps is another run from its first step.
         """
-        config = self.config.model_dump(mode="json")
         left_out = UNNAMED if _bends_with_length(self.stage) else (*UNNAMED, "steps")
-        training = {key: value for key, value in config.pop("training")[self.stage_name].items() if key not in left_out}
+        training = {key: value for key, value in self.training.model_dump(mode="json").items() if key not in left_out}
+        config = {key: value for key, value in self.settings.items() if key != "training"}
         return fingerprint(config, self.stage_name, training, self.needs, self.store.fingerprint, self.store.classes)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The stage's own settings and training where systems share it, else the config of its system."""
+        if isinstance(self.stage, Shared):
+            training = {self.stage_name: self.training.model_dump(mode="json")}
+            return self.stage.identity.model_dump(mode="json") | {"training": training}
+        return self.config.model_dump(mode="json")
 
     @property
     def folder(self) -> Path:
@@ -78,11 +87,11 @@ class Job:
 
     def card(self, step: int, scores: Mapping[str, float]) -> Card:
         return Card(
-            system=self.system.name,
+            system=None if isinstance(self.stage, Shared) else self.system.name,
             stage=self.stage_name,
             run=self.run,
             step=step,
-            config=self.config.model_dump(mode="json"),
+            config=self.settings,
             classes=self.store.classes,
             mel_id=self.config.mel.id,
             needs=self.needs,
@@ -96,14 +105,14 @@ class Job:
     def build(self) -> nn.ModuleDict:
         """The stage's fresh nets: the same ones in every process, by the training's seed."""
         with torch.random.fork_rng([]):
-            needed = {name: self._restored(name) for name in self.stage.needs}
+            needed = {name: self.restored(name) for name in self.stage.needs}
             torch.manual_seed(self.training.seed)
             return self.stage.build(needed)
 
-    def _restored(self, name: str) -> nn.ModuleDict:
-        """The trained nets of an earlier stage, frozen and in evaluation mode."""
+    def restored(self, name: str) -> nn.ModuleDict:
+        """The trained nets of an earlier stage, on the CPU, frozen and in evaluation mode."""
         stage = self.stages[name]
-        nets = stage.build({need: self._restored(need) for need in stage.needs})
+        nets = stage.build({need: self.restored(need) for need in stage.needs})
         return self.earlier[name].restore(nets).eval().requires_grad_(False)
 
 

@@ -1,6 +1,7 @@
 """Training of a whole system: every stage in its order, in this process or on Ray, and where its checkpoints are found.
 
 <out>/run.json                     corpus, system and config of the latest call
+<out>/<column>/<8 hex>/            what a trained stage made of the corpus for later ones, see `columns.py`
 <out>/<stage>/<8 hex>/step-...     see `job.py` for the name and `checkpoint.py` for what lies there
 """
 
@@ -16,6 +17,7 @@ from foleyray.files import write_whole
 from foleyray.progress import Progress
 from foleyray.system import System, SystemConfig
 from foleyray.train.alone import train_alone
+from foleyray.train.columns import with_columns
 from foleyray.train.job import Job, checked_stages
 
 
@@ -36,20 +38,21 @@ def train(
         job = _job(system, config, store, name, found, out)
         if _steps(job) is not None:
             progress.say(f"{name} is trained already: {job.training.steps} steps in {job.folder}")
-        elif workers == 0:
-            train_alone(job, progress)
         else:
-            _train_on_ray(job, workers, progress)
+            _train(job, workers, progress)
         found[name] = _whole(job)
     return found
 
 
-def _train_on_ray(job: Job, workers: int, progress: Progress) -> None:
+def _train(job: Job, workers: int, progress: Progress) -> None:
+    if workers == 0:
+        train_alone(with_columns(job, workers, progress), progress)
+        return
     with cluster.connected():
         # ray reads its environment when it is first imported
         from foleyray.train.on_ray import train_on_ray
 
-        train_on_ray(job, workers, progress)
+        train_on_ray(with_columns(job, workers, progress), workers, progress)
 
 
 def trained(out: Path, system: System, config: SystemConfig, store: Store) -> dict[str, list[Checkpoint]]:

@@ -16,8 +16,9 @@ from foleyray.audio.mel import Mel
 from foleyray.checkpoint import Card, Checkpoint
 from foleyray.clips import DCASE7
 from foleyray.config import UserError
+from foleyray.corpus.feed import to_batch
 from foleyray.sampling import SamplingParams
-from foleyray.stage import Batch, Stage, Step
+from foleyray.stage import Batch, MakesColumn, Shared, Stage, Step
 from foleyray.system import Sampler, System, SystemConfig
 from foleyray.train.loop import Loop
 from foleyray.train.workers import Alone
@@ -49,7 +50,9 @@ class Case:
         return self.new_sampler()
 
     def new_sampler(self) -> Sampler:
-        return system.load_sampler({name: self.checkpoints[name] for name in self.system.samples_from(self.config)}, torch.device("cpu"))
+        return system.load_sampler(
+            {name: self.checkpoints[name] for name in self.system.samples_from(self.config)}, torch.device("cpu")
+        )
 
 
 @pytest.fixture(scope="module", params=system.names())
@@ -69,6 +72,11 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         ]
         case.fixed[stage.name] = (before, _fixed_loss(stage, nets, case.batch))
         case.nets[stage.name] = nets
+        if isinstance(stage, MakesColumn):
+            with torch.no_grad():
+                column = stage.encode(deepcopy(nets).eval(), case.batch)
+            assert stage.makes not in case.batch and len(column) == len(case.batch["label"])
+            case.batch |= to_batch({stage.makes: column})
         raw = nets.state_dict() if training.average else None
         folder = tmp_path_factory.mktemp(found.name) / stage.name / ("0" * 8)
         case.checkpoints[stage.name] = checkpoint.save(folder, _card(case, stage), loop.average.weights(), raw, loop.state())
@@ -88,7 +96,7 @@ def _batch(config: SystemConfig) -> Batch:
 
 def _card(case: Case, stage: Stage, **changes: str) -> Card:
     values = {
-        "system": case.system.name,
+        "system": None if isinstance(stage, Shared) else case.system.name,
         "stage": stage.name,
         "run": "0" * 8,
         "step": STEPS,
