@@ -8,19 +8,26 @@ from pydantic.fields import FieldInfo
 from foleyray.config import Config
 
 
-def Float(low: float, high: float, *, start: float, help: str, batch_wide: bool = False) -> Any:
-    """A number in [low, high] that begins at `start`; `batch_wide` values must be equal inside one batch."""
-    return Field(start, ge=low, le=high, description=help, json_schema_extra={"batch_wide": batch_wide})
+def Float(low: float, high: float, *, start: float, help: str, batch_wide: bool = False, searched: bool = True) -> Any:
+    """A number in [low, high] that begins at `start`.
+
+    `batch_wide` values must be equal inside one batch; what is not `searched` is left to who asks for a sound.
+    """
+    return Field(start, ge=low, le=high, description=help, json_schema_extra=_marks(batch_wide, searched))
 
 
-def Int(low: int, high: int, *, start: int, help: str, batch_wide: bool = False) -> Any:
-    """A whole number in [low, high] that begins at `start`."""
-    return Field(start, ge=low, le=high, description=help, json_schema_extra={"batch_wide": batch_wide})
+def Int(low: int, high: int, *, start: int, help: str, batch_wide: bool = False, searched: bool = True) -> Any:
+    """A whole number in [low, high] that begins at `start`; see `Float`."""
+    return Field(start, ge=low, le=high, description=help, json_schema_extra=_marks(batch_wide, searched))
 
 
-def Choice(*, start: str, help: str, batch_wide: bool = False) -> Any:
-    """One of the field's Literal values, beginning at `start`."""
-    return Field(start, description=help, json_schema_extra={"batch_wide": batch_wide})
+def Choice(*, start: str, help: str, batch_wide: bool = False, searched: bool = True) -> Any:
+    """One of the field's Literal values, beginning at `start`; see `Float`."""
+    return Field(start, description=help, json_schema_extra=_marks(batch_wide, searched))
+
+
+def _marks(batch_wide: bool, searched: bool) -> dict[str, Any]:
+    return {"batch_wide": batch_wide, "searched": searched}
 
 
 class Bounds(Config):
@@ -32,6 +39,7 @@ class Bounds(Config):
     options: tuple[str, ...] = ()
     start: float | int | str
     batch_wide: bool
+    searched: bool = True
     help: str
 
 
@@ -51,7 +59,7 @@ class SamplingParams(Config):
 def _bounds(field: FieldInfo) -> Bounds:
     extra = field.json_schema_extra
     assert isinstance(extra, dict), "declare sampling parameters with Float, Int or Choice"
-    shared: dict[str, Any] = {"start": field.default, "batch_wide": extra["batch_wide"], "help": field.description or ""}
+    shared: dict[str, Any] = {"start": field.default, "help": field.description or "", **extra}
     if get_origin(field.annotation) is Literal:
         return Bounds(kind="choice", options=get_args(field.annotation), **shared)
     limits = {key: getattr(mark, key) for mark in field.metadata for key in ("ge", "le") if hasattr(mark, key)}

@@ -38,7 +38,7 @@ class GriffinLim(nn.Module):
         whole = window.square().expand(1, self.frames, -1)
         self.register_buffer("coverage", self._overlap_add(whole).clamp(min=1e-3), persistent=False)
 
-    def phase(self, generator: torch.Generator) -> Tensor:
+    def noise(self, generator: torch.Generator) -> Tensor:
         """The phase (frames, fft // 2 + 1) that one clip begins with, on the CPU, drawn from the clip's own generator."""
         return torch.rand(self.frames, self.spec.fft // 2 + 1, generator=generator) * (2 * torch.pi)
 

@@ -26,6 +26,10 @@ class MelScale(Config):
         """Log-mel (...) -> [-1, 1]; what lies beyond the scale is clamped to it."""
         return ((mel - self.low) * (2 / (self.high - self.low)) - 1).clamp(-1, 1)
 
+    def from_unit(self, unit: Tensor) -> Tensor:
+        """[-1, 1] -> log-mel (...); what lies beyond goes on beyond."""
+        return (unit + 1) * ((self.high - self.low) / 2) + self.low
+
     def to_mel(self, unit: Tensor, floor: float) -> Tensor:
         """[-1, 1] -> log-mel (...), no lower than log(`floor`), the floor of the front end."""
-        return ((unit + 1) * ((self.high - self.low) / 2) + self.low).clamp(min=log(floor))
+        return self.from_unit(unit).clamp(min=log(floor))

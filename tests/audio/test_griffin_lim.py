@@ -20,7 +20,7 @@ def _draws(seed: int) -> torch.Generator:
 
 def _rebuilt(wave: Tensor, spec: MelSpec = SPEC, iterations: int = 32) -> Tensor:
     vocoder = GriffinLim(spec, wave.shape[1], iterations, momentum=0.99)
-    phases = torch.stack([vocoder.phase(_draws(seed)) for seed in range(len(wave))])
+    phases = torch.stack([vocoder.noise(_draws(seed)) for seed in range(len(wave))])
     return vocoder(Mel(spec)(wave), phases)
 
 
@@ -86,7 +86,7 @@ def test_silence_stays_silent() -> None:
 def test_a_clip_has_the_same_bits_alone_and_in_a_batch() -> None:
     waves = torch.cat([_noise(seed) for seed in range(3)])
     vocoder = GriffinLim(SPEC, NUM_SAMPLES, 4, 0.99)
-    mel, phases = Mel(SPEC)(waves), torch.stack([vocoder.phase(_draws(seed)) for seed in range(3)])
+    mel, phases = Mel(SPEC)(waves), torch.stack([vocoder.noise(_draws(seed)) for seed in range(3)])
     alone = torch.cat([vocoder(mel[i : i + 1], phases[i : i + 1]) for i in range(3)])
     assert torch.equal(alone, torch.cat([vocoder(mel[i : i + 1], phases[i : i + 1]) for i in (2, 1, 0)]).flip(0))
     assert torch.allclose(alone, vocoder(mel, phases), atol=1e-5)

@@ -1,6 +1,7 @@
 """The contrastive GAN: its losses against hand-made values, its nets against their published sizes, its sampler."""
 
 from math import log
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from foleyray.config import UserError
 from foleyray.modules.scaling import MelScale
 from foleyray.stage import Batch, Step
 from foleyray.system import load_sampler, read_config
-from foleyray.systems.contrastive_gan import losses
+from foleyray.systems.contrastive_gan import SYSTEM, losses
 from foleyray.systems.contrastive_gan.augment import Augmenter, shift
 from foleyray.systems.contrastive_gan.config import Augment, Config, DiscriminatorLayout, Encoder, GeneratorLayout
 from foleyray.systems.contrastive_gan.encoder import ResNetEncoder
@@ -63,6 +64,13 @@ def _config(**changes: object) -> Config:
         "training": {stage: {"steps": 10, "batch_size": 14, "average": 0.9} for stage in ("encoder", "gan")},
     }
     return Config.parse(values | changes, "test")
+
+
+def _with_neural_vocoder(contrast: str = "o2c", **sizes: object) -> Config:
+    small = {"channels": 16, "rates": (8, 8, 4), "kernels": (16, 16, 8), "resblock": 2}
+    layout = small | {"residual_kernels": (3,), "dilations": ((1, 3),)} | sizes
+    training = {stage: {"steps": 10, "batch_size": 7} for stage in ("encoder", "vocoder", "gan")}
+    return _config(contrast=contrast, vocoder={"kind": "hifigan", "layout": layout, "judges": ()}, training=training)
 
 
 def _batch(seed: int = 0) -> Batch:
@@ -303,6 +311,20 @@ def test_stages_of_each_loss(contrast: str) -> None:
     assert found[-1].needs == (("encoder",) if "supcon" in contrast else ())
 
 
+def test_a_neural_vocoder_is_trained_before_the_gan_and_heard_with_it() -> None:
+    config = _with_neural_vocoder(contrast="oc-supcon")
+    assert [stage.name for stage in stages(config, DCASE7)] == ["encoder", "vocoder", "gan"]
+    assert SYSTEM.samples_from(config) == ("vocoder", "gan")
+    assert SYSTEM.samples_from(_config()) == ("gan",)
+
+
+def test_a_neural_vocoder_asks_for_its_stage_and_fits_the_mel() -> None:
+    with pytest.raises(UserError, match=r"training must have the stages \['gan', 'vocoder'\]"):
+        _config(vocoder={"kind": "hifigan"})
+    with pytest.raises(UserError, match="make 128 samples of each frame, but the mel has a hop of 256"):
+        _with_neural_vocoder(rates=(8, 8, 2), kernels=(16, 16, 4))
+
+
 def test_source_losses_ask_for_an_encoder_stage() -> None:
     with pytest.raises(UserError, match=r"training must have the stages \['encoder', 'gan'\]"):
         _config(contrast="csupcon", training={"gan": {"steps": 1, "batch_size": 7}})
@@ -379,12 +401,11 @@ def test_encoder_learns_to_tell_two_sounds_apart() -> None:
 # The sampler
 
 
-def _checkpoint(config: Config, folder: object, steps: int = 0) -> Checkpoint:
-    stage = GanStage(config, 7)
-    nets = stage.build({})
+def _checkpoint(config: Config, folder: object, steps: int = 0, name: str = "gan") -> Checkpoint:
+    nets = next(stage for stage in stages(config, DCASE7) if stage.name == name).build({})
     card = Card(
         system="contrastive_gan",
-        stage="gan",
+        stage=name,
         run="0" * 8,
         step=steps,
         config=config.model_dump(mode="json"),
@@ -422,6 +443,23 @@ def test_threads_change_neither_the_sound_nor_the_setting(sampler: ContrastiveGa
     finally:
         torch.set_num_threads(before)
     assert torch.equal(*found)
+
+
+def test_a_neural_vocoder_sounds_the_same_in_any_company(tmp_path: Path) -> None:
+    config = _with_neural_vocoder()
+    found = load_sampler(
+        {name: _checkpoint(config, tmp_path / name, 0, name) for name in ("gan", "vocoder")}, torch.device("cpu")
+    )
+    labels, seeds = torch.arange(3), [5, 6, 7]
+    together = found.sample(labels, [found.params()] * 3, seeds)
+    alone = [found.sample(labels[i : i + 1], [found.params()], seeds[i : i + 1]) for i in (2, 1, 0)]
+    assert torch.equal(together, torch.cat(alone[::-1]))
+    assert together.shape == (3, 88_200) and together[:, :88_064].std(dim=1).min() > 0 and not together[:, 88_064:].any()
+
+
+def test_a_neural_vocoder_without_its_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no checkpoint for vocoder"):
+        load_sampler({"gan": _checkpoint(_with_neural_vocoder(), tmp_path)}, torch.device("cpu"))
 
 
 def test_nothing_asked_for_gives_nothing(sampler: ContrastiveGanSampler) -> None:

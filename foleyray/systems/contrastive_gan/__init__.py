@@ -3,7 +3,7 @@
 from foleyray.system import System
 from foleyray.systems.contrastive_gan.config import Config, ContrastiveGanParams
 from foleyray.systems.contrastive_gan.sampler import build
-from foleyray.systems.contrastive_gan.stages import stages
+from foleyray.systems.contrastive_gan.stages import samples_from, stages
 
 SYSTEM = System(
     name="contrastive_gan",
@@ -11,5 +11,5 @@ SYSTEM = System(
     params=ContrastiveGanParams,
     stages=stages,
     sampler=build,
-    samples_from=lambda config: ("gan",),
+    samples_from=samples_from,
 )

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from foleyray.config import Config as Settings
 from foleyray.modules.scaling import MelScale
+from foleyray.modules.vocoder import GriffinLimSettings, HiFiGANSettings, VocoderSettings
 from foleyray.sampling import Choice, Float, SamplingParams
 from foleyray.system import SystemConfig
 
@@ -59,12 +60,6 @@ class Encoder(Settings):
     learning_rate: float = Field(1e-3, gt=0)
 
 
-class GriffinLimSettings(Settings):
-    kind: Literal["griffin_lim"] = "griffin_lim"
-    iterations: int = Field(32, ge=1)
-    momentum: float = Field(0.99, ge=0, le=2)
-
-
 class Config(SystemConfig):
     system: Literal["contrastive_gan"] = "contrastive_gan"
     contrast: Literal["2c", "o2c", "csupcon", "oc-supcon"] = "o2c"
@@ -82,11 +77,15 @@ class Config(SystemConfig):
     betas: tuple[float, float] = (0.5, 0.999)
     discriminator_repeats: int = Field(1, ge=1, le=5)
     encoder: Encoder = Encoder()
-    vocoder: GriffinLimSettings = GriffinLimSettings()
+    vocoder: VocoderSettings = GriffinLimSettings()
 
     @property
     def has_source(self) -> bool:
         return self.contrast in ("csupcon", "oc-supcon")
+
+    @property
+    def has_neural_vocoder(self) -> bool:
+        return isinstance(self.vocoder, HiFiGANSettings)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -101,10 +100,12 @@ class Config(SystemConfig):
         inputs = len(STEPS) - self.generator.fold + 1
         if self.generator.latent % inputs:
             raise ValueError(f"generator.latent {self.generator.latent} must split evenly over {inputs} inputs")
-        stages = {"encoder", "gan"} if self.has_source else {"gan"}
+        stages = {"gan"} | ({"encoder"} if self.has_source else set()) | ({"vocoder"} if self.has_neural_vocoder else set())
         if not stages <= set(self.training):
             raise ValueError(f"training must have the stages {sorted(stages)}, found {sorted(self.training)}")
         self.scale.check(self.mel)
+        if isinstance(self.vocoder, HiFiGANSettings):
+            self.vocoder.check(self.clip, self.mel)
         return self
 
 

@@ -1,17 +1,16 @@
 """From labels and seeds to waves: z, the generator, and the vocoder that the config names."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from foleyray.audio.griffin_lim import GriffinLim
 from foleyray.checkpoint import Checkpoint
 from foleyray.clips import ClassList
 from foleyray.config import UserError
+from foleyray.modules.threads import single_threads
+from foleyray.modules.vocoder import Vocoder, open_vocoder
 from foleyray.sampling import SamplingParams
 from foleyray.systems.contrastive_gan.config import Config, ContrastiveGanParams
 from foleyray.systems.contrastive_gan.nets import Generator
@@ -23,12 +22,12 @@ STANDING_BATCHES, STANDING_CLIPS = 16, 14
 
 
 class ContrastiveGanSampler:
-    """Clips from a trained generator. Every clip has its own generator of random numbers: first z, then the phase."""
+    """Clips from a trained generator. Every clip has its own generator of random numbers: first z, then the vocoder's."""
 
     params: type[SamplingParams] = ContrastiveGanParams
 
     def __init__(
-        self, config: Config, classes: ClassList, averaged: Generator, raw: Generator, vocoder: GriffinLim, device: torch.device
+        self, config: Config, classes: ClassList, averaged: Generator, raw: Generator, vocoder: Vocoder, device: torch.device
     ) -> None:
         self.clip, self.classes = config.clip, classes
         self.scale, self.floor = config.scale, config.mel.floor
@@ -48,7 +47,7 @@ class ContrastiveGanSampler:
             return torch.cat([self._sample(*part) for part in work])
         # A clip for each thread, not many threads for a clip: it has the same bits in any company and on any number of
         # cores, stays in the cache, and does not wait for a busy core a thousand times.
-        with _single_threads() as threads:
+        with single_threads() as threads:
             return torch.cat(list(threads.map(lambda part: self._sample(*part), work)))
 
     @torch.inference_mode()
@@ -57,11 +56,10 @@ class ContrastiveGanSampler:
         generator = self.generators[chosen[0].averaged]
         draws = [torch.Generator().manual_seed(seed) for seed in seeds]
         latent = torch.stack([torch.randn(generator.num_latents, generator=draw) for draw in draws])
-        phase = torch.stack([self.vocoder.phase(draw) for draw in draws]).to(self.device)
+        noise = torch.stack([self.vocoder.noise(draw) for draw in draws]).to(self.device)
         latent[:, : generator.latent] *= torch.tensor([item.truncation for item in chosen])[:, None]
         made = generator(latent.to(self.device), labels.to(self.device))
-        wave: Tensor = self.vocoder(self.scale.to_mel(made.squeeze(1), self.floor), phase)
-        return wave.cpu()
+        return self.vocoder(self.scale.to_mel(made.squeeze(1), self.floor), noise).cpu()
 
 
 def build(config: Config, checkpoints: Mapping[str, Checkpoint], device: torch.device) -> ContrastiveGanSampler:
@@ -72,27 +70,15 @@ def build(config: Config, checkpoints: Mapping[str, Checkpoint], device: torch.d
             f"generator {gan.id} emits mel {gan.card.mel_id}, the vocoder takes mel {config.mel.id} "
             f"({config.mel.bands} bands, hop {config.mel.hop}); use the config it was trained with, or train again"
         )
-    with _single_threads(1) as thread:
-        return thread.submit(_assembled, config, gan, device).result()
+    with single_threads(1) as thread:
+        return thread.submit(_assembled, config, gan, checkpoints.get("vocoder"), device).result()
 
 
-def _assembled(config: Config, gan: Checkpoint, device: torch.device) -> ContrastiveGanSampler:
+def _assembled(config: Config, gan: Checkpoint, trained: Checkpoint | None, device: torch.device) -> ContrastiveGanSampler:
     averaged, raw = (_restored(config, gan, is_averaged) for is_averaged in (True, False))
     stand(averaged)
-    vocoder = GriffinLim(config.mel, config.clip.num_samples, config.vocoder.iterations, config.vocoder.momentum)
+    vocoder = open_vocoder(config.vocoder, config.clip, config.mel, trained)
     return ContrastiveGanSampler(config, gan.card.classes, _plain(averaged), _plain(raw), vocoder, device)
-
-
-@contextmanager
-def _single_threads(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
-    """Threads (as many as torch may use, if not told) in each of which torch works on one core, and so always rounds alike."""
-    allowed = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(count or allowed, initializer=torch.set_num_threads, initargs=(1,)) as threads:
-            yield threads
-    finally:
-        # The setting is a thread's own, but also what threads to come begin with.
-        torch.set_num_threads(allowed)
 
 
 def _restored(config: Config, gan: Checkpoint, averaged: bool) -> Generator:

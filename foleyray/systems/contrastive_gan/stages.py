@@ -1,4 +1,4 @@
-"""What is trained: the encoder of the C-SupCon losses where there is one, then generator and discriminator in turns."""
+"""What is trained: encoder and vocoder where the config has chosen them, then generator and discriminator in turns."""
 
 from collections.abc import Mapping
 from math import cos, pi
@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from foleyray.clips import ClassList
+from foleyray.modules.vocoder import HiFiGANSettings
+from foleyray.modules.vocoder_stage import VocoderStage
 from foleyray.stage import Batch, Losses, Stage, Step
 from foleyray.systems.contrastive_gan import losses
 from foleyray.systems.contrastive_gan.augment import Augmenter
@@ -18,8 +20,14 @@ from foleyray.systems.contrastive_gan.nets import Discriminator, Generator
 
 def stages(config: Config, classes: ClassList) -> tuple[Stage, ...]:
     """In training order."""
-    gan = GanStage(config, len(classes.names))
-    return (EncoderStage(config), gan) if config.has_source else (gan,)
+    encoder = (EncoderStage(config),) if config.has_source else ()
+    vocoder = (VocoderStage(config.vocoder, config.clip, config.mel),) if isinstance(config.vocoder, HiFiGANSettings) else ()
+    return (*encoder, *vocoder, GanStage(config, len(classes.names)))
+
+
+def samples_from(config: Config) -> tuple[str, ...]:
+    """The stages whose checkpoints make the sound."""
+    return ("vocoder", "gan") if config.has_neural_vocoder else ("gan",)
 
 
 class EncoderStage:
