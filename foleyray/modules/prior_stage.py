@@ -1,6 +1,7 @@
 """How a PixelSNAIL is trained: as the prior over the codes that a tokenizer made, given the class."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch.optim import Adam, Optimizer
 
 from foleyray.config import Config
 from foleyray.modules.pixelsnail import PixelSNAIL, PixelSNAILSettings, Size
+from foleyray.modules.pixelsnail_public import load_public
 from foleyray.modules.schedules import Constant, Schedule
 from foleyray.stage import Batch, Losses, Step
 
@@ -17,6 +19,7 @@ class PriorSettings(Config):
     """The network and its learning rate; the defaults are those of the DCASE 2023 Task 7 baseline."""
 
     network: PixelSNAILSettings = PixelSNAILSettings()
+    start: Path | None = Field(None, description="weights as the baseline publishes them; None: random ones")
     learning_rate: float = Field(3e-4, gt=0)
     schedule: Schedule = Constant()
 
@@ -36,7 +39,10 @@ class PriorStage:
         self.settings, self.grid, self.words, self.num_classes = settings, grid, words, num_classes
 
     def build(self, needed: Mapping[str, nn.ModuleDict]) -> nn.ModuleDict:
-        return nn.ModuleDict({"prior": PixelSNAIL(self.settings.network, self.grid, self.words, self.num_classes)})
+        """Raises UserError where the weights to start from are not there or do not fit."""
+        sizes = (self.settings.network, self.grid, self.words, self.num_classes)
+        start = self.settings.start
+        return nn.ModuleDict({"prior": load_public(start, *sizes) if start else PixelSNAIL(*sizes)})
 
     def optimizer(self, turn: str, nets: nn.ModuleDict) -> Optimizer:
         return Adam(nets["prior"].parameters(), self.settings.learning_rate)

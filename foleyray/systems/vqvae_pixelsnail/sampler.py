@@ -73,7 +73,9 @@ def build(config: Config, checkpoints: Mapping[str, Checkpoint], device: torch.d
 
 def _assembled(config: Config, checkpoints: Mapping[str, Checkpoint], device: torch.device) -> VqvaePixelsnailSampler:
     classes = checkpoints["prior"].card.classes
-    nets = {stage.name: _restored(stage, checkpoints[stage.name], config) for stage in stages(config, classes)[-2:]}
+    # What training began with need not be on this machine.
+    fresh = config.model_copy(update={"prior": config.prior.model_copy(update={"start": None})})
+    nets = {stage.name: _restored(stage, checkpoints[stage.name], config) for stage in stages(fresh, classes)[-2:]}
     vocoder = open_vocoder(config.vocoder, config.clip, config.mel, checkpoints.get("vocoder"))
     prior, tokenizer = nets["prior"], nets["tokenizer"]
     assert isinstance(prior, PixelSNAIL) and isinstance(tokenizer, Tokenizer)
