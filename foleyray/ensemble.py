@@ -5,7 +5,7 @@ below that folder, so the folder can be copied to a server as it is.
 """
 
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import AfterValidator, Field, model_validator
@@ -30,9 +30,10 @@ def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one[0] <= other[1] and other[0] <= one[1]
 
 
-class RunnerUp(Config):
-    """The next best trial of the same search, measured on the same terms as the winner."""
+class Rival(Config):
+    """Another trial of the same search, of the same system or another one, measured on the same terms as the winner."""
 
+    system: str
     checkpoints: dict[str, str]
     params: dict[str, float | int | str]
     search_value: float
@@ -55,14 +56,29 @@ class Evidence(Config):
     search_value: float
     diversity_ratio: float | None
     corpus: str
-    runner_up: RunnerUp | None = None
+    rivals: tuple[Rival, ...] = ()
+    """The runner-up first; after it the best trial of every other system."""
     commit: str
     date: str
+
+    @property
+    def runner_up(self) -> Rival | None:
+        """The next best trial of the search, whichever system it is of."""
+        return next(iter(self.rivals), None)
 
     @property
     def is_tie(self) -> bool:
         """Whether the intervals of winner and runner-up overlap: either may be the better one."""
         return self.runner_up is not None and overlap(self.interval, self.runner_up.interval)
+
+
+class Standing(NamedTuple):
+    """What a system's best trial measured, beside the trial that the search chose."""
+
+    mark: Literal["chosen", "tie", "nearer", "farther"]
+    """A tie where the intervals overlap."""
+    value: float
+    interval: tuple[float, float]
 
 
 class Member(Config):
@@ -73,6 +89,23 @@ class Member(Config):
     params: dict[str, float | int | str] = {}
     share: float = Field(1.0, gt=0, le=1)
     evidence: Evidence | None = None
+
+    @property
+    def standings(self) -> dict[str, Standing]:
+        """System -> how its best trial measured, this member's own first; empty where there is no evidence."""
+        proof = self.evidence
+        if proof is None:
+            return {}
+        found = {self.system: Standing("chosen", proof.value, proof.interval)}
+        for rival in proof.rivals:
+            found.setdefault(rival.system, Standing(_mark(proof, rival), rival.value, rival.interval))
+        return found
+
+
+def _mark(chosen: Evidence, rival: Rival) -> Literal["tie", "nearer", "farther"]:
+    if overlap(chosen.interval, rival.interval):
+        return "tie"
+    return "nearer" if rival.value < chosen.value else "farther"
 
 
 class Ensemble(Config):
@@ -96,6 +129,12 @@ class Ensemble(Config):
     @property
     def id(self) -> str:
         return fingerprint(self)
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """The systems that make a class or were measured beside one that does, by name."""
+        members = [member for members in self.classes.values() for member in members]
+        return tuple(sorted({system for member in members for system in (member.system, *member.standings)}))
 
     @classmethod
     def load(cls, path: Path | str) -> Self:

@@ -27,11 +27,13 @@ from foleyray.ensemble import Ensemble
 from foleyray.files import write_whole
 from foleyray.progress import Progress
 from foleyray.report.page import write as write_report
-from foleyray.search.config import SearchConfig
+from foleyray.search.candidates import Trained
+from foleyray.search.entries import Entry
 from foleyray.search.promote import promote
 from foleyray.search.run import search
 from foleyray.serving.app import served
-from foleyray.system import System, SystemConfig
+from foleyray.system import SystemConfig
+from foleyray.train.job import checked_stages
 from foleyray.train.run import train, trained
 
 T = TypeVar("T")
@@ -43,9 +45,7 @@ class Plan:
 
     source: str
     out: Path
-    system: System
-    config: SystemConfig
-    search: SearchConfig
+    entries: Sequence[Entry]
     workers: int
     max_rejected: float
     argv: Sequence[str]
@@ -62,25 +62,34 @@ def run(plan: Plan, progress: Progress) -> Path:
 
 
 def _phases(plan: Plan, diary: "Diary", progress: Progress) -> Path:
-    system, config, folder = plan.system, plan.config, plan.out / "train"
+    entries = plan.entries
     store = diary.always("corpus", lambda: _corpus(plan, progress))
-    key = fingerprint(store.fingerprint, config)
-    diary.once("train", key, lambda: train(system, config, store, folder, workers=plan.workers, progress=progress))
-    made = trained(folder, system, config, store)
-    parts = (system, config, plan.search, store, made)
-    key = fingerprint(key, plan.search)
-    diary.once("search", key, lambda: search(*parts, plan.out / "search", progress=progress))
-    diary.once("promote", key, lambda: promote(*parts, plan.out / "search", plan.out, progress=progress))
+    for entry in entries:
+        checked_stages(entry.system, entry.config, store)
+    made = {entry.system.name: _trained(plan, entry, store, diary, progress) for entry in entries}
+    key = fingerprint(store.fingerprint, *([entry.config, entry.settings] for entry in entries))
+    searched = plan.out / "search"
+    diary.once("search", key, lambda: search(entries, made, store, searched, progress=progress))
+    diary.once("promote", key, lambda: promote(entries, made, store, searched, plan.out, progress=progress))
     ensemble = Ensemble.load(plan.out)
     if plan.sounds_over_http:
         diary.once("serve", ensemble.id, lambda: ask_for_each_class(plan.out, plan.out / "sounds", progress))
     key = fingerprint(key, ensemble.id, __version__)
-    diary.once("report", key, lambda: write_report(plan.out, store=store, settings=plan.search, progress=progress))
+    settings = min((entry.settings for entry in entries), key=lambda settings: settings.batch_size)
+    diary.once("report", key, lambda: write_report(plan.out, store=store, settings=settings, progress=progress))
     return plan.out / "report.html"
 
 
+def _trained(plan: Plan, entry: Entry, store: Store, diary: "Diary", progress: Progress) -> Trained:
+    """Trains one system; every system has a phase of its own, so that one more leaves the others alone."""
+    parts, folder = (entry.system, entry.config, store), plan.out / "train"
+    key = fingerprint(store.fingerprint, entry.config)
+    diary.once(f"train {entry.system.name}", key, lambda: train(*parts, folder, workers=plan.workers, progress=progress))
+    return trained(folder, *parts)
+
+
 def _corpus(plan: Plan, progress: Progress) -> Store:
-    return build_corpus(plan.source, plan.out / "corpus", plan.config, plan.max_rejected, progress)
+    return build_corpus(plan.source, plan.out / "corpus", plan.entries[0].config, plan.max_rejected, progress)
 
 
 def build_corpus(source: str, out: Path, config: SystemConfig, max_rejected: float, progress: Progress) -> Store:

@@ -21,6 +21,8 @@ DISTANCES = [
     *("left out", "nearest", "mean of others", "diversity"),
 ]
 LIKENESS = ["class", "kad", "precision", "recall", "density", "coverage", "vendi"]
+WAVES = ["class", "loudness dBFS", "silent", "roll-off Hz"]
+WAVES_CAPTION = "silent: share of the frames under -60 dBFS; roll-off: below it lie 95 % of the power"
 COPIES = ["class", "by embedding", "by mel", "by wave", "clips", "training", "not trained on"]
 COPIES_CAPTION = (
     "share of the clips nearer to a training clip than 95 % of real clips that were not trained on; 0.05 is expected"
@@ -48,31 +50,57 @@ def print_counts(title: str, counts: Mapping[str, Mapping[str, int]], caption: s
 
 
 def print_ensemble(folder: Path) -> None:
-    """Who makes each class, and what was measured when it was promoted."""
+    """Who makes each class, and what was measured when it was promoted; with several systems, how each of them did."""
     ensemble = Ensemble.load(folder)
     rows = [[name, *_member(member)] for name, members in ensemble.classes.items() for member in members]
     proof = next(iter(ensemble.classes.values()))[0].evidence
     caption = ""
     if proof:
         caption = f"FAD to held_out by {proof.embedder}:{proof.recipe}, 95 % interval by clip; tie: it overlaps the runner-up's"
-    columns = ["class", "system", "checkpoint", "params", "FAD", "interval", "runner-up", "clips", "reference"]
+    columns = ["class", "system", "checkpoints", "params", "FAD", "interval", "runner-up", "clips", "reference"]
     print_table(str(folder / "ensemble.yaml"), columns, rows, caption)
+    if len(ensemble.systems) > 1 and proof:
+        print_systems(ensemble, f"{proof.embedder}:{proof.recipe}, n {proof.num_clips}")
+
+
+def print_systems(ensemble: Ensemble, terms: str) -> None:
+    """A row per class and a column per system: what the best point of each measured on held-out clips."""
+    rows = [[name, *_standings(members[0], ensemble.systems)] for name, members in ensemble.classes.items()]
+    caption = (
+        f"FAD to held_out by {terms}, 95 % interval by clip, of each system's best point. *: chosen, by the distance to the "
+        "reference split; tie: its interval overlaps the chosen one's; nearer: it lies below, so the choice did not carry over"
+    )
+    print_table("every system", ["class", *ensemble.systems], rows, caption)
+
+
+def _standings(member: Member, systems: Sequence[str]) -> list[object]:
+    standings = member.standings
+    return [
+        f"{found.value:.2f} ({_interval(found.interval)}) {_MARKS[found.mark]}".rstrip() if found else "no distance"
+        for found in map(standings.get, systems)
+    ]
+
+
+_MARKS = {"chosen": "*", "tie": "tie", "nearer": "nearer", "farther": ""}
 
 
 def _member(member: Member) -> list[object]:
     params = (f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in member.params.items())
-    made_by: list[object] = [member.system, list(member.checkpoints.values())[-1].rpartition("/")[2], ", ".join(params)]
+    steps = ", ".join(f"{stage} {int(path.rpartition('-')[2])}" for stage, path in member.checkpoints.items())
+    made_by: list[object] = [member.system, steps, ", ".join(params)]
     proof = member.evidence
     if proof is None:
         return [*made_by, "", "", "", "", ""]
-    measured = [proof.value, _interval(proof.interval), _runner_up(proof)]
+    measured = [proof.value, _interval(proof.interval), _runner_up(member.system, proof)]
     return [*made_by, *measured, proof.num_clips, proof.num_reference_clips]
 
 
-def _runner_up(proof: Evidence) -> str:
-    if proof.runner_up is None:
+def _runner_up(system: str, proof: Evidence) -> str:
+    second = proof.runner_up
+    if second is None:
         return ""
-    return f"{proof.runner_up.value:.2f} (tie)" if proof.is_tie else f"{proof.runner_up.value:.2f}"
+    of = "" if second.system == system else f" of {second.system}"
+    return f"{second.value:.2f}{of}{' (tie)' if proof.is_tie else ''}"
 
 
 def print_evaluation(found: "Evaluation") -> None:
@@ -82,12 +110,14 @@ def print_evaluation(found: "Evaluation") -> None:
         print_table("every class (row) against every reference (column), FAD", ["class", *found.scores], [*_matrix(found)])
     if any(score.likeness for score in found.scores.values()):
         print_table("clip by clip", LIKENESS, [*_likeness(found)], LIKENESS_CAPTION)
+    rows: list[list[object]] = [[n, w.loudness_dbfs, w.silent_share, w.rolloff_hz] for n, w in found.waves.items()]
+    print_table("generated waves, medians by clip", WAVES, rows, WAVES_CAPTION)
     if found.clap_scores:
         print_table(
             "fit to the class's name", ["class", "CLAP score"], [[n, _measured(m)] for n, m in found.clap_scores.items()]
         )
     if found.copies:
-        rows: list[list[object]] = [
+        rows = [
             [name, *map(_measured, c.shares.values()), c.num_clips, c.num_training_clips, c.num_held_out_clips]
             for name, c in found.copies.items()
         ]

@@ -43,12 +43,14 @@ def evaluate(
     if places is None or len(places) != 2:
         given = f"{len(places or [])} places"
         raise UserError(f"evaluate needs GENERATED and REFERENCE, found {given}; or --ratings FILES of a listening test")
-    from foleyray.evaluation.judgement import Sides, check_alike, load_evaluation
+    from foleyray.evaluation.judgement import Sides, check_alike, check_papers, load_evaluation
     from foleyray.evaluation.judgement import evaluate as evaluate_sides
 
     earlier = load_evaluation(against) if against else None
-    sides = Sides(places[0], places[1], training)
-    found = evaluate_sides(sides, _listening(embedder, recipe, weights, workers), seed=seed, progress=progress_for(quiet))
+    sides, listening = Sides(places[0], places[1], training), _listening(embedder, recipe, weights, workers)
+    if against_papers:
+        check_papers(sides, listening)
+    found = evaluate_sides(sides, listening, seed=seed, progress=progress_for(quiet))
     if earlier:
         check_alike(found, earlier)
     _print_evaluation(found, earlier, against_papers, as_json)

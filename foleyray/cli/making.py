@@ -4,15 +4,17 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from foleyray.cli.app import app
+from foleyray.cli.configs import read_entries, read_systems
 from foleyray.cli.options import (
     TINY,
-    ConfigArgument,
+    ConfigArguments,
     ConfigOption,
+    ConfigOptions,
     EmbedderName,
     MaxRejected,
     Out,
@@ -25,9 +27,6 @@ from foleyray.config import UserError
 from foleyray.tables import print_counts, print_ensemble, print_table
 from foleyray.terminal import progress_for, say
 
-if TYPE_CHECKING:
-    from foleyray.search.config import SearchConfig
-
 
 class Form(StrEnum):
     wav = "wav"
@@ -39,14 +38,14 @@ def demo(out: Out = Path("runs/demo"), overrides: Overrides = None, workers: Wor
     """The main job on the built-in corpus: corpus, train, search, promote, one sound of each class over HTTP, report."""
     from foleyray.corpus.builtin import SOURCE
 
-    _run(SOURCE, out, "demo.yaml", overrides, workers, 0.05, None, None, quiet, sounds_over_http=True)
+    _run(SOURCE, out, ["demo.yaml"], overrides, workers, 0.05, None, None, quiet, sounds_over_http=True)
 
 
 @app.command()
 def run(
     corpus: Annotated[str, typer.Option(help="Recordings: a folder per class, a manifest, a URI, or 'builtin'")],
     out: Out,
-    config: ConfigOption = TINY,
+    configs: ConfigOptions = None,
     overrides: Overrides = None,
     workers: Workers = 1,
     max_rejected: MaxRejected = 0.05,
@@ -54,8 +53,11 @@ def run(
     weights: Weights = None,
     quiet: Quiet = False,
 ) -> None:
-    """From recordings to an ensemble and a report; each finished phase is skipped on a second call."""
-    _run(corpus, out, config, overrides, workers, max_rejected, embedder, weights, quiet)
+    """From recordings to an ensemble and a report; each finished phase is skipped on a second call.
+
+    With several configs, the search chooses among their systems for each class; one that is added later finds the others done.
+    """
+    _run(corpus, out, configs or [TINY], overrides, workers, max_rejected, embedder, weights, quiet)
 
 
 @app.command()
@@ -77,27 +79,31 @@ def corpus(
 
 @app.command()
 def train(
-    config: ConfigArgument,
+    configs: ConfigArguments,
     corpus: Annotated[Path, typer.Option(help="A store made by foleyray corpus")],
     out: Out,
     workers: Workers = 1,
     overrides: Overrides = None,
     quiet: Quiet = False,
 ) -> None:
-    """Every stage of a system, in order; goes on from the last checkpoint."""
+    """Every stage of one or several systems, in order; goes on from the last checkpoint."""
     from foleyray.corpus.store import open_store
-    from foleyray.system import read_config
+    from foleyray.train.job import checked_stages
     from foleyray.train.run import train as train_system
 
-    system, settings = read_config(config, overrides or ())
-    stages = train_system(system, settings, open_store(corpus), out, workers=workers, progress=progress_for(quiet))
-    rows = [[stage, checkpoints[-1].card.step, checkpoints[-1].path] for stage, checkpoints in stages.items()]
-    print_table("trained", ["stage", "step", "checkpoint"], rows)
+    systems, store = read_systems(configs, overrides or ()), open_store(corpus)
+    for parts in systems:
+        checked_stages(*parts, store)
+    rows = []
+    for system, config in systems:
+        stages = train_system(system, config, store, out, workers=workers, progress=progress_for(quiet))
+        rows += [[system.name, stage, steps[-1].card.step, steps[-1].path] for stage, steps in stages.items()]
+    print_table("trained", ["system", "stage", "step", "checkpoint"], rows)
 
 
 @app.command()
 def search(
-    config: ConfigArgument,
+    configs: ConfigArguments,
     run: Annotated[Path, typer.Option(help="What foleyray train wrote")],
     out: Out,
     corpus: Annotated[Path | None, typer.Option(help="The store, where it is no longer where the run found it")] = None,
@@ -106,20 +112,18 @@ def search(
     weights: Weights = None,
     quiet: Quiet = False,
 ) -> None:
-    """Per class, checkpoint and sampling parameters against FAD; winners, measured again, become an ensemble."""
+    """Per class, system, checkpoints and sampling parameters against FAD; winners, measured again, become an ensemble."""
     from foleyray.corpus.store import open_store
     from foleyray.search.promote import promote
-    from foleyray.search.run import search as search_system
-    from foleyray.system import read_config
+    from foleyray.search.run import search as search_systems
     from foleyray.train.run import remembered_corpus, trained
 
-    system, settings = read_config(config, overrides or ())
-    how = _search_settings(config, overrides, embedder, weights)
+    entries = read_entries(configs, overrides or (), embedder, weights)
     store = open_store(corpus or remembered_corpus(run))
     progress = progress_for(quiet)
-    parts = (system, settings, how, store, trained(run, system, settings, store))
-    search_system(*parts, out, progress=progress)
-    promote(*parts, out, out, progress=progress)
+    checkpoints = {entry.system.name: trained(run, entry.system, entry.config, store) for entry in entries}
+    search_systems(entries, checkpoints, store, out, progress=progress)
+    promote(entries, checkpoints, store, out, out, progress=progress)
     print_ensemble(out)
 
 
@@ -166,7 +170,7 @@ def serve(
 def _run(
     corpus: str,
     out: Path,
-    config: str,
+    configs: list[str],
     overrides: list[str] | None,
     workers: int,
     max_rejected: float,
@@ -177,23 +181,12 @@ def _run(
 ) -> None:
     from foleyray.pipeline import Plan
     from foleyray.pipeline import run as run_plan
-    from foleyray.system import read_config
 
-    system, settings = read_config(config, overrides or ())
-    how = _search_settings(config, overrides, embedder, weights)
-    plan = Plan(corpus, out, system, settings, how, workers, max_rejected, _argv(), sounds_over_http)
+    entries = read_entries(configs, overrides or (), embedder, weights)
+    plan = Plan(corpus, out, entries, workers, max_rejected, _argv(), sounds_over_http)
     page = run_plan(plan, progress_for(quiet))
     print_ensemble(out)
     say(f"report: {page}")
-
-
-def _search_settings(config: str, overrides: list[str] | None, embedder: str | None, weights: Path | None) -> "SearchConfig":
-    from foleyray.config import read_yaml
-    from foleyray.search.config import SearchConfig
-
-    given = {"embedder": embedder, "weights": str(weights) if weights else None}
-    section = read_yaml(config, overrides or ()).get("search") or {}
-    return SearchConfig.parse(section | {key: value for key, value in given.items() if value}, f"{config}: search")
 
 
 def _read_values(params: Sequence[str]) -> dict[str, float | int | str]:

@@ -7,11 +7,23 @@ import typer
 
 TINY = "systems/contrastive_gan/tiny.yaml"
 
-ConfigArgument = Annotated[
-    str, typer.Argument(metavar="CONFIG", help=f"A system's YAML: a file or a shipped one, such as {TINY}")
+ConfigArguments = Annotated[
+    list[str],
+    typer.Argument(metavar="CONFIG", help=f"A YAML per system: files or shipped ones, such as {TINY}", show_default=False),
 ]
 ConfigOption = Annotated[str, typer.Option("--config", help="A system's YAML: a file or a shipped one")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated")]
+ConfigOptions = Annotated[
+    list[str] | None,
+    typer.Option("--config", help=f"A system's YAML: a file or a shipped one; may be repeated; without it {TINY}"),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="[SYSTEM:]KEY=VALUE",
+        help="Override a setting in every config, or only in that of SYSTEM; may be repeated",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="Where the result goes")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress")]
 Workers = Annotated[int, typer.Option(min=0, help="Training workers; 0 trains in this process, without Ray")]

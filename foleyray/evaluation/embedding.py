@@ -4,7 +4,7 @@ Ray starts in about ten seconds, so it serves where there is much to listen to.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from foleyray.evaluation.places import Batch, Piece, Place
 from foleyray.metrics.embedder import Embedder, EmbedderCard, card, find, name_and_recipe
 from foleyray.metrics.embeddings import ClipEmbeddings, embed_clips
 from foleyray.metrics.reference import ReferenceClass
+from foleyray.metrics.signal import Signals, signals
 from foleyray.metrics.stats import EmbeddingStats
 from foleyray.progress import Progress, Quiet
 
@@ -47,24 +48,28 @@ class Listening:
 
 @dataclass(frozen=True)
 class Heard:
-    """Some clips of one piece: `label` int64 and `refitted` bool (num_clips,) beside their embeddings."""
+    """Some clips of one piece: `label` int64 and `refitted` bool (num_clips,) beside embeddings and signals."""
 
     piece: int
     label: NDArray[np.int64]
     refitted: NDArray[np.bool_]
     clips: ClipEmbeddings
+    signals: Signals
 
-    def by_label(self) -> Iterator[tuple[int, ClipEmbeddings]]:
+    def by_label(self) -> "Iterator[tuple[int, Heard]]":
         for label in np.unique(self.label):
-            yield int(label), self.clips.take(np.flatnonzero(self.label == label))
+            at = np.flatnonzero(self.label == label)
+            clips, waves = self.clips.take(at), self.signals.take(at)
+            yield int(label), Heard(self.piece, self.label[at], self.refitted[at], clips, waves)
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """Class -> what was kept of its clips, and how many of them were resampled, cut or padded on reading."""
+    """Class -> what was kept of its clips, how many of them were resampled, cut or padded on reading, and what is wrong."""
 
     classes: dict[str, ClipEmbeddings]
     refitted: dict[str, int]
+    signals: dict[str, Signals]
 
 
 def embed_place(place: Place, listening: Listening, progress: Progress) -> Embedded:
@@ -72,16 +77,15 @@ def embed_place(place: Place, listening: Listening, progress: Progress) -> Embed
 
     Raises UserError for what does not decode, and where weights are missing.
     """
-    parts: dict[int, list[tuple[int, ClipEmbeddings]]] = {}
-    refitted = np.zeros(len(place.classes), dtype=np.int64)
+    parts: dict[int, list[Heard]] = {}
     for heard in listen(place, listening, progress):
-        np.add.at(refitted, heard.label, heard.refitted)
-        for label, clips in heard.by_label():
-            parts.setdefault(label, []).append((heard.piece, clips))
-    ordered = {label: [clips for _, clips in sorted(parts[label], key=lambda part: part[0])] for label in sorted(parts)}
+        for label, own in heard.by_label():
+            parts.setdefault(label, []).append(own)
+    ordered = {place.classes[label]: sorted(parts[label], key=lambda part: part.piece) for label in sorted(parts)}
     return Embedded(
-        {place.classes[label]: ClipEmbeddings.join(found) for label, found in ordered.items()},
-        {place.classes[label]: int(refitted[label]) for label in ordered},
+        {name: ClipEmbeddings.join([part.clips for part in found]) for name, found in ordered.items()},
+        {name: sum(int(part.refitted.sum()) for part in found) for name, found in ordered.items()},
+        {name: Signals.join([part.signals for part in found]) for name, found in ordered.items()},
     )
 
 
@@ -89,8 +93,8 @@ def reference_of(place: Place, listening: Listening, progress: Progress) -> dict
     """Class -> statistics and one vector a clip, however many clips there are: rows are merged as they come."""
     sums: dict[int, Gathered] = {}
     for heard in listen(place, listening, progress):
-        for label, clips in heard.by_label():
-            sums.setdefault(label, Gathered(clips.rows.shape[1], clips.embedder)).add(heard.piece, clips)
+        for label, own in heard.by_label():
+            sums.setdefault(label, Gathered(own.clips.rows.shape[1], own.clips.embedder)).add(own.piece, own.clips)
     return {place.classes[label]: sums[label].reference() for label in sorted(sums)}
 
 
@@ -133,7 +137,8 @@ def _alone(place: Place, embedder: Embedder) -> Iterator[Heard]:
 
 
 def _heard(number: int, batch: Batch, embedder: Embedder, sample_rate_hz: int) -> Heard:
-    return Heard(number, batch.labels, batch.refitted, embed_clips(embedder, batch.waves, sample_rate_hz))
+    clips, waves = embed_clips(embedder, batch.waves, sample_rate_hz), signals(batch.waves, sample_rate_hz)
+    return Heard(number, batch.labels, batch.refitted, clips, waves)
 
 
 def _on_ray(place: Place, listening: Listening, made_by: EmbedderCard, workers: int) -> Iterator[Heard]:
@@ -179,6 +184,7 @@ class Listener:
 SCHEMA = pa.schema(
     [(name, pa.int64()) for name in NUMBERS]
     + [(name, pa.bool_()) for name in FLAGS]
+    + [(field.name, pa.bool_() if field.name == "finite" else pa.float64()) for field in fields(Signals)]
     + [("rows", pa.large_binary()), ("mistake", pa.string())]
 )
 
@@ -197,6 +203,7 @@ def _packed(heard: Heard) -> pa.Table:
         "clipped": clips.clipped,
         "refitted": heard.refitted,
         "rows": rows,
+        **heard.signals.columns,
     }
     return _table(columns)
 
@@ -215,6 +222,7 @@ def _unpacked(table: pa.Table, made_by: EmbedderCard) -> Iterator[Heard]:
     for piece in np.unique(pieces):
         part = table.filter(pa.array(pieces == piece))
         found = {name: part[name].to_numpy() for name in (*NUMBERS, *FLAGS)}
+        waves = Signals(**{field.name: part[field.name].to_numpy() for field in fields(Signals)})
         frames = found["frames"]
         rows = np.frombuffer(b"".join(part["rows"].to_pylist()), dtype=np.float32)
         clips = ClipEmbeddings(
@@ -225,4 +233,4 @@ def _unpacked(table: pa.Table, made_by: EmbedderCard) -> Iterator[Heard]:
             clipped=found["clipped"],
             embedder=made_by,
         )
-        yield Heard(int(piece), found["label"], found["refitted"], clips)
+        yield Heard(int(piece), found["label"], found["refitted"], clips, waves)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 from pydantic import ValidationError
 
 from foleyray import __version__
@@ -15,13 +16,38 @@ from foleyray.evaluation.copies import Copies, find_copies
 from foleyray.evaluation.embedding import Embedded, Listening, embed_place, reference_of
 from foleyray.evaluation.places import Place, find_place
 from foleyray.evaluation.prompts import clap_scores
-from foleyray.metrics.embedder import EmbedderCard
+from foleyray.metrics.embedder import EmbedderCard, name_and_recipe
 from foleyray.metrics.extrapolation import Extrapolation, fad_infinity
 from foleyray.metrics.intervals import Measured
 from foleyray.metrics.official import PICKLE
+from foleyray.metrics.papers import check_terms
 from foleyray.metrics.reference import ReferenceClass, load_reference
 from foleyray.metrics.scores import ClassScore, mean_fad, score
+from foleyray.metrics.signal import Signals
 from foleyray.progress import Progress
+
+MOST_OFFSET = 0.01
+"""Of full scale: a mean sample farther from zero is heard as a click at both ends of a clip."""
+LEAST_DBFS = -120.0
+"""Stands for digital silence, whose level has no end."""
+
+
+class Waves(Config):
+    """What the generated waves of a class are, whatever they sound like: medians by clip, and how many are offset."""
+
+    loudness_dbfs: float
+    silent_share: float
+    rolloff_hz: float
+    num_offset: int
+
+    @classmethod
+    def of(cls, found: Signals) -> "Waves":
+        return cls(
+            loudness_dbfs=float(np.median(np.maximum(found.loudness_dbfs, LEAST_DBFS))),
+            silent_share=float(np.median(found.silent_share)),
+            rolloff_hz=float(np.median(found.rolloff_hz)),
+            num_offset=int((np.abs(found.dc) > MOST_OFFSET).sum()),
+        )
 
 
 class Evaluation(Config):
@@ -41,6 +67,7 @@ class Evaluation(Config):
     """Class -> mean cosine of its clips to the name of their class; empty unless clap listens."""
     copies: dict[str, Copies] | None
     """Class -> what lies too near to training clips; None where no training store was named."""
+    waves: dict[str, Waves]
     warnings: tuple[str, ...]
     seed: int
     version: str = __version__
@@ -80,6 +107,7 @@ def evaluate(sides: Sides, listening: Listening, *, seed: int, progress: Progres
     reference = read_reference(sides.reference, listening, progress)
     embedded = embed_place(place, listening, progress)
     scores = score(embedded.classes, reference, seed=seed)
+    waves = {name: Waves.of(found) for name, found in embedded.signals.items()}
     copies = None
     if sides.training is not None:
         copies = find_copies(place, embedded.classes, open_store(sides.training), listening, seed=seed, progress=progress)
@@ -93,7 +121,8 @@ def evaluate(sides: Sides, listening: Listening, *, seed: int, progress: Progres
         infinities={name: fad_infinity(clips, reference[name].moments, seed=seed) for name, clips in embedded.classes.items()},
         clap_scores=clap_scores(embedded.classes, listening, seed=seed),
         copies=copies,
-        warnings=tuple(_warnings(place, embedded, scores)),
+        waves=waves,
+        warnings=tuple(_warnings(place, embedded, scores, waves)),
         seed=seed,
         commit=source_commit(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -108,10 +137,19 @@ def _id(reference: Mapping[str, ReferenceClass]) -> str:
 
 def read_reference(name: str, listening: Listening, progress: Progress) -> dict[str, ReferenceClass]:
     """Statistics from a file, or of a place that is listened to."""
+    return load_reference(Path(name)) if _is_statistics(name) else reference_of(find_place(name), listening, progress)
+
+
+def _is_statistics(name: str) -> bool:
     path = Path(name)
-    if path.suffix == ".npz" or (path.is_dir() and any(path.glob(f"*/{PICKLE}"))):
-        return load_reference(path)
-    return reference_of(find_place(name), listening, progress)
+    return path.suffix == ".npz" or (path.is_dir() and any(path.glob(f"*/{PICKLE}")))
+
+
+def check_papers(sides: Sides, listening: Listening) -> None:
+    """Raises UserError where the papers' numbers could not stand beside these sounds, however they came out."""
+    card = next(iter(load_reference(Path(sides.reference)).values())).embedder if _is_statistics(sides.reference) else None
+    heard_by = ":".join(name_and_recipe(listening.embedder))
+    check_terms(dict.fromkeys(find_place(sides.generated).classes, heard_by), card)
 
 
 def load_evaluation(file: Path) -> Evaluation:
@@ -142,7 +180,7 @@ def _short(value: object) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 
-def _warnings(place: Place, embedded: Embedded, scores: Mapping[str, ClassScore]) -> Iterator[str]:
+def _warnings(place: Place, embedded: Embedded, scores: Mapping[str, ClassScore], waves: Mapping[str, Waves]) -> Iterator[str]:
     """What holds for the table as a whole, and what was done to files on reading."""
     for name, count in embedded.refitted.items():
         if count:
@@ -150,6 +188,8 @@ def _warnings(place: Place, embedded: Embedded, scores: Mapping[str, ClassScore]
             yield f"{name}: {count} of {scores[name].num_clips} generated files were resampled, cut or padded to {clip}"
     for name, found in scores.items():
         yield from (f"{name}: {warning}" for warning in found.warnings)
+        if count := waves[name].num_offset:
+            yield f"{name}: {count} of {found.num_clips} generated clips are offset by over {MOST_OFFSET:.0%} of full scale"
     counts = sorted({found.num_clips for found in scores.values()})
     if len(counts) > 1:
         yield f"classes have {counts[0]} to {counts[-1]} generated clips: their distances are biased unlike, and so is the mean"

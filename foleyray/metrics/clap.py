@@ -97,14 +97,6 @@ class Clap:
         return self.network.get_audio_features(input_features=decibels[:, None]).pooler_output
 
 
-def clap_score(audio: NDArray[np.floating[Any]], text: NDArray[np.floating[Any]]) -> float:
-    """Mean cosine in [-1, 1] of the vectors of clips (N, D) with that of one sentence (D,); higher is a better fit."""
-    assert audio.ndim == 2 and text.shape == audio.shape[1:]
-    audio64, text64 = audio.astype(np.float64), text.astype(np.float64)
-    norms = np.linalg.norm(audio64, axis=1) * np.linalg.norm(text64)
-    return float((audio64 @ text64 / norms).mean())
-
-
 def check_tokenizer(tokenizer: Any, texts: Sequence[str], vocabulary: int, folder: Path) -> None:
     """Raises UserError where texts would not reach the network: a tokenizer without its files loads as a stub, silently."""
     if len(tokenizer) != vocabulary:

@@ -59,28 +59,36 @@ def beside(scores: Mapping[str, ClassScore], reference: EmbedderCard) -> list[Pr
     return kept
 
 
-def _check_alike(scores: Mapping[str, ClassScore], reference: EmbedderCard) -> None:
-    missing = [name for name in DCASE7.names if name not in scores]
+def check_terms(heard_by: Mapping[str, str], reference: EmbedderCard | None) -> None:
+    """What can be refused before anything is listened to: raises UserError unless all seven classes are heard as in the papers.
+
+    `heard_by`: class -> `name:recipe`. `reference` is the card of a statistics file, None where it is of other sounds.
+    """
+    missing = [name for name in DCASE7.names if name not in heard_by]
     if missing:
         raise UserError(f"the papers' FAD is of seven classes, {', '.join(missing)} not scored; score all of them")
     expected = f"{official.CARD.name}:{official.CARD.recipe}"
     for name in DCASE7.names:
-        score = scores[name]
-        if f"{score.embedder}:{score.recipe}" != expected:
+        if heard_by[name] != expected:
             raise UserError(
-                f"{name} was heard by {score.embedder}:{score.recipe}, the papers' FAD is by {expected}; values of different "
-                f"embedders do not compare, so score with {expected}"
-            )
-        if score.num_clips != official.NUM_CLIPS:
-            raise UserError(
-                f"{name} has {score.num_clips} clips, the papers' FAD is of {official.NUM_CLIPS} a class and is biased by the "
-                f"count; generate {official.NUM_CLIPS}"
+                f"{name} was heard by {heard_by[name]}, the papers' FAD is by {expected}; values of different embedders do not "
+                f"compare, so score with {expected}"
             )
     if str(reference) != str(official.CARD):
         raise UserError(
-            f"the reference is of {reference}, the papers' FAD is to the challenge's own evaluation set; give its published "
-            f"statistics as the reference"
+            f"the reference is of {reference or 'other sounds'}, the papers' FAD is to the challenge's own evaluation set; "
+            "give its published statistics as the reference"
         )
+
+
+def _check_alike(scores: Mapping[str, ClassScore], reference: EmbedderCard) -> None:
+    check_terms({name: f"{score.embedder}:{score.recipe}" for name, score in scores.items()}, reference)
+    for name in DCASE7.names:
+        if scores[name].num_clips != official.NUM_CLIPS:
+            raise UserError(
+                f"{name} has {scores[name].num_clips} clips, the papers' FAD is of {official.NUM_CLIPS} a class and is biased "
+                f"by the count; generate {official.NUM_CLIPS}"
+            )
 
 
 @cache

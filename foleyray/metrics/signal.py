@@ -1,7 +1,8 @@
 """What is wrong with a wave whatever it sounds like: clipping, offset, silence, lost treble, level. One number a clip."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 import scipy.fft
@@ -35,6 +36,19 @@ class Signals:
     """Below it lie 95 % of the power, offset aside; 0 of a silent clip."""
     loudness_dbfs: Floats
     """RMS, 0 for a full-scale square wave and -3.01 for a sine; -inf for digital silence."""
+
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def take(self, places: NDArray[np.integer]) -> Self:
+        """Some of the clips, by their places."""
+        return type(self)(**{name: column[places] for name, column in self.columns.items()})
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """The clips of several blocks, in order."""
+        return cls(**{field.name: np.concatenate([part.columns[field.name] for part in parts]) for field in fields(cls)})
 
 
 def signals(waves: NDArray[Any], sample_rate_hz: int) -> Signals:

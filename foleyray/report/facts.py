@@ -18,8 +18,9 @@ MOST_POINTS = 120
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial of a class's search; `fad` is NaN where its sounds had no distance."""
+    """One trial of the search of a class and system; `fad` is NaN where its sounds had no distance."""
 
+    system: str
     number: int
     fad: float
     is_stopped: bool
@@ -58,13 +59,13 @@ def timings(run: Path) -> dict[str, float]:
 
 
 def trials(search: Path) -> dict[str, list[Trial]]:
-    """Class -> its trials, in the order in which they were asked for, from trials.jsonl."""
+    """Class -> its trials of all systems, a system after the other, as they were asked for, from trials.jsonl."""
     file = search / "trials.jsonl"
     found: dict[str, list[Trial]] = {}
     for row in read_lines(file) if file.exists() else []:
         fad = float("nan") if row["fad"] is None else float(row["fad"])
-        found.setdefault(row["class"], []).append(Trial(row["trial"], fad, row["stopped"]))
-    return {name: sorted(rows, key=lambda trial: trial.number) for name, rows in found.items()}
+        found.setdefault(row["class"], []).append(Trial(row["system"], row["trial"], fad, row["stopped"]))
+    return {name: sorted(rows, key=lambda trial: (trial.system, trial.number)) for name, rows in found.items()}
 
 
 def losses(train: Path) -> dict[str, list[Curve]]:

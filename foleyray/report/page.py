@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
+from itertools import groupby
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from markupsafe import Markup
 
 from foleyray import __version__
 from foleyray.corpus.store import Store
+from foleyray.ensemble import Ensemble
 from foleyray.files import write_whole
 from foleyray.generation import EnsembleSampler
 from foleyray.metrics.embedder import find
@@ -75,7 +77,8 @@ def write(run: Path, *, store: Store, settings: SearchConfig, progress: Progress
         embedder = find(settings.embedder, settings.weights, device)
         anchors = anchors_of(run, generator, store, embedder, settings, device, progress)
     blocks = _blocks(store, generator, anchors, fresh_seed(settings), progress)
-    page = _render(_context(run, store, anchors) | {"blocks": blocks, "is_generating": generator is not None})
+    ensemble = generator.roster.ensemble if generator else None
+    page = _render(_context(run, store, anchors) | _makers(ensemble) | {"blocks": blocks, "is_generating": bool(generator)})
     write_whole(run / "report.html", page)
     return run / "report.html"
 
@@ -121,10 +124,21 @@ def _context(run: Path, store: Store, anchors: Anchors | None) -> dict[str, Any]
     }
 
 
+def _makers(ensemble: Ensemble | None) -> dict[str, Any]:
+    """Which systems make each class, and how each system did where there were several."""
+    classes = ensemble.classes if ensemble else {}
+    return {
+        "makers": {name: " and ".join(dict.fromkeys(each.system for each in members)) for name, members in classes.items()},
+        "systems": tables.systems(ensemble) if ensemble else [],
+        "leaderboard": tables.leaderboard(ensemble) if ensemble else [],
+        "proof": next((members[0].evidence for members in classes.values()), None),
+    }
+
+
 def _lead(store: Store, anchors: Anchors | None, is_searched: bool) -> str:
     clips = f"{sum(store.counts['train'].values()):,} clips of {number(store.clip.seconds)} s"
     began = f"Generators of {len(store.classes.names)} classes of sound, for which the corpus has {clips} to train on"
-    chosen = "a search chose a checkpoint and sampling parameters for each class"
+    chosen = "a search chose a system, its checkpoints and sampling parameters for each class"
     if anchors:
         return f"{began}; {chosen}, and the winners were measured on recordings that neither training nor search had seen."
     return f"{began}; {chosen}." if is_searched else f"{began}. No search has chosen among them yet."
@@ -175,8 +189,12 @@ def _history(index: int, name: str, trials: Sequence[facts.Trial]) -> Figure:
     best = min(_finished(trials), key=lambda trial: trial.fad)
     stopped = sum(trial.is_stopped for trial in trials)
     counted = f"{len(trials)} trials" + (f", {stopped} stopped early" if stopped else "")
-    picture = pictures.search_history([(t.number, t.fad, not t.is_stopped) for t in trials], f"search-{index}")
-    return Figure(name, f"{counted}; best {number(best.fad)} at trial {best.number}", [], picture)
+    systems = {system: list(own) for system, own in groupby(trials, key=lambda trial: trial.system)}
+    several = list(systems) if len(systems) > 1 else []
+    where = f"trial {best.number}" + (f" of {best.system}" if several else "")
+    series = [[(t.number, t.fad, not t.is_stopped) for t in own] for own in systems.values()]
+    picture = pictures.search_history(series, f"search-{index}")
+    return Figure(name, f"{counted}; best {number(best.fad)} at {where}", several, picture)
 
 
 def _finished(trials: Sequence[facts.Trial]) -> list[facts.Trial]:

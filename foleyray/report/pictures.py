@@ -79,23 +79,31 @@ def spectrogram(levels: NDArray[np.float32], loudest_db: float, width: int = 344
     return target.getvalue()
 
 
-def search_history(trials: Sequence[tuple[int, float, bool]], name: str) -> Markup:
+def search_history(series: Sequence[Sequence[tuple[int, float, bool]]], name: str) -> Markup:
     """Distance of every trial (number, FAD, whether whole), hollow where it was stopped early, and the best so far, as SVG.
 
-    A distance that is NaN is left out; one whole trial must have one.
+    One series a system, in the order of the page's line colours where there are several. A distance that is NaN is left out;
+    one whole trial of all must have one.
     """
+    lines = [_LINES[index % NUM_LINES] for index in range(len(series))]
+    colours = [(_ACCENT, _INK)] if len(series) == 1 else list(zip(lines, lines, strict=True))
+
+    def draw(axes: Axes) -> None:
+        for trials, (line, dots) in zip(series, colours, strict=True):
+            _draw_trials(axes, trials, line, dots)
+        axes.set_xlabel("trial")
+        _shorten(axes, np.asarray([fad for trials in series for _, fad, _ in trials], dtype=np.float64))
+
+    return _svg(draw, (3.2, 1.75), name)
+
+
+def _draw_trials(axes: Axes, trials: Sequence[tuple[int, float, bool]], line: str, dots: str) -> None:
     numbers, distances = (np.asarray(column, dtype=np.float64) for column in list(zip(*trials, strict=True))[:2])
     finished = np.asarray([whole for *_, whole in trials], dtype=bool)
     best = np.minimum.accumulate(np.where(finished & np.isfinite(distances), distances, np.inf))
-
-    def draw(axes: Axes) -> None:
-        axes.step(numbers[np.isfinite(best)], best[np.isfinite(best)], where="post", color=_ACCENT)
-        axes.plot(numbers[finished], distances[finished], "o", ms=3.4, color=_INK, alpha=0.75)
-        axes.plot(numbers[~finished], distances[~finished], "o", ms=3.4, mfc="none", color=_INK, alpha=0.75)
-        axes.set_xlabel("trial")
-        _shorten(axes, distances)
-
-    return _svg(draw, (3.2, 1.75), name)
+    axes.step(numbers[np.isfinite(best)], best[np.isfinite(best)], where="post", color=line)
+    axes.plot(numbers[finished], distances[finished], "o", ms=3.4, color=dots, alpha=0.75)
+    axes.plot(numbers[~finished], distances[~finished], "o", ms=3.4, mfc="none", color=dots, alpha=0.75)
 
 
 def loss_curves(steps: Sequence[Sequence[float]], losses: Sequence[Sequence[float]], name: str) -> Markup:

@@ -87,18 +87,20 @@ def recipe(members: Sequence[Member]) -> list[tuple[str, str]]:
         rows += [("checkpoint", path.removeprefix("checkpoints/")) for path in member.checkpoints.values()]
         rows += [(name, number(value) if isinstance(value, float) else str(value)) for name, value in member.params.items()]
         if member.evidence:
-            rows += _evidence(member.evidence)
+            rows += _evidence(member.system, member.evidence)
     return rows
 
 
-def _evidence(proof: Evidence) -> list[tuple[str, str]]:
+def _evidence(system: str, proof: Evidence) -> list[tuple[str, str]]:
     rows = [
         ("promoted at", f"{_measured(proof.value, proof.interval)}, n {proof.num_clips}"),
         ("search found", f"FAD {number(proof.search_value)}"),
     ]
-    if proof.runner_up:
+    second = proof.runner_up
+    if second:
+        of = "" if second.system == system else f" of {second.system}"
         tie = ": a tie, the intervals overlap" if proof.is_tie else ""
-        rows.append(("runner-up", _measured(proof.runner_up.value, proof.runner_up.interval) + tie))
+        rows.append(("runner-up", f"{_measured(second.value, second.interval)}{of}{tie}"))
     return rows
 
 

@@ -1,7 +1,8 @@
-"""The table of distances and the table of classes against one another, as rows that the template writes down."""
+"""The tables of distances, of classes against one another and of systems, as rows that the template writes down."""
 
 from dataclasses import dataclass
 
+from foleyray.ensemble import Ensemble, Standing
 from foleyray.report.figures import LogScale, warmth
 from foleyray.report.scores import Anchors, ClassAnchors
 
@@ -65,3 +66,15 @@ def _cells(anchors: Anchors, name: str) -> list[Cell]:
     distances = {other: found.fad if other == name else found.other_fads[other] for other in anchors.classes}
     colours, nearest = warmth(distances), min(distances, key=distances.__getitem__)
     return [Cell(fad, colours[other], other == name, other == nearest) for other, fad in distances.items()]
+
+
+def systems(ensemble: Ensemble) -> list[str]:
+    """The systems to compare; none where the ensemble's search knew one only."""
+    return list(ensemble.systems) if len(ensemble.systems) > 1 else []
+
+
+def leaderboard(ensemble: Ensemble) -> list[tuple[str, list[Standing | None]]]:
+    """A row a class with what the best point of each system measured; None where it has no distance, or no evidence."""
+    return [
+        (name, [members[0].standings.get(system) for system in systems(ensemble)]) for name, members in ensemble.classes.items()
+    ]

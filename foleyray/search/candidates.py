@@ -1,7 +1,9 @@
-"""Which checkpoints a search may choose from: the newest of the stage that makes the sound, beside those it stands on."""
+"""Which checkpoints a search may choose from: the newest of every stage that makes the sound."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import prod
+from typing import overload
 
 from foleyray.checkpoint import Checkpoint
 from foleyray.clips import ClassList
@@ -14,10 +16,42 @@ Trained = Mapping[str, Sequence[Checkpoint]]
 """Stage -> its checkpoints, oldest first."""
 
 
-def newest(system: System, config: SystemConfig, trained: Trained, classes: ClassList, count: int) -> tuple[Candidate, ...]:
-    """Up to `count` candidates, newest first; the untrained step 0 is never one.
+@dataclass(frozen=True)
+class Candidates(Sequence[Candidate]):
+    """Every choice of one checkpoint per stage, made when it is asked for. Number 0 has the newest of all stages.
 
-    The last stage named in `samples_from` varies; of the others it is the newest checkpoint, on which the last was trained.
+    The number counts the ages of the stages as digits, the last stage's fastest.
+    """
+
+    stages: Mapping[str, tuple[Checkpoint, ...]]
+    """Stage -> its checkpoints, newest first."""
+
+    @property
+    def num_ages(self) -> dict[str, int]:
+        """Stage -> how many checkpoints it has to choose from."""
+        return {stage: len(steps) for stage, steps in self.stages.items()}
+
+    def __len__(self) -> int:
+        return prod(self.num_ages.values())
+
+    @overload
+    def __getitem__(self, number: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Candidate]: ...
+    def __getitem__(self, number: int | slice) -> Candidate | list[Candidate]:
+        if isinstance(number, slice):
+            return [self[each] for each in range(len(self))[number]]
+        left, chosen = range(len(self))[number], {}
+        for stage in reversed(list(self.stages)):
+            left, age = divmod(left, len(self.stages[stage]))
+            chosen[stage] = self.stages[stage][age]
+        return {stage: chosen[stage] for stage in self.stages}
+
+
+def newest(system: System, config: SystemConfig, trained: Trained, classes: ClassList, count: int) -> Candidates:
+    """Up to `count` checkpoints of every stage in `samples_from`, newest first; the untrained step 0 is never one.
+
+    A stage may meet another step of an earlier stage than the one it was trained on, which is the newest.
     Raises UserError where a stage has no trained checkpoint or was trained on other classes.
     """
     usable = {stage: [_absolute(c) for c in trained.get(stage, ()) if c.card.step > 0] for stage in system.samples_from(config)}
@@ -30,9 +64,7 @@ def newest(system: System, config: SystemConfig, trained: Trained, classes: Clas
                 f"{checkpoints[-1].path} was trained on the classes {', '.join(found.names)}, but the store has "
                 f"{', '.join(classes.names)}; search on the corpus it was trained on"
             )
-    *others, varied = system.samples_from(config)
-    fixed = {stage: usable[stage][-1] for stage in others}
-    return tuple({**fixed, varied: checkpoint} for checkpoint in reversed(usable[varied][-count:]))
+    return Candidates({stage: tuple(reversed(checkpoints[-count:])) for stage, checkpoints in usable.items()})
 
 
 def ids(candidate: Candidate) -> dict[str, str]:

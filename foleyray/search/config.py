@@ -19,7 +19,7 @@ class SearchConfig(Config):
     trials: int = Field(12, ge=1, description="trials per class; more than before goes on where the search ended")
     clips: int = Field(32, ge=2, le=MOST_CLIPS, description="clips per trial, the same number and seeds in all trials")
     rungs: int = Field(3, ge=1, le=10, description="scores per trial, each after twice the clips; losers stop early")
-    checkpoints: int = Field(3, ge=1, description="newest checkpoints to choose from; step 0 is never among them")
+    checkpoints: int = Field(3, ge=1, description="newest checkpoints of every stage to choose from; never step 0")
     promote_clips: int = Field(64, ge=3, le=MOST_CLIPS, description="fresh clips per class on which a winner is measured again")
     seed: int = Field(0, ge=0, lt=2**40)
     batch_size: int = Field(16, ge=1, description="clips that are sampled and embedded together")

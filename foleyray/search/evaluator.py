@@ -6,7 +6,7 @@ Knows neither Ray nor Optuna: a trial in a Tune actor, a promotion and a test us
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from foleyray.search.config import SearchConfig
 from foleyray.system import Sampler, System, SystemConfig
 
 Params = Mapping[str, float | int | str]
+MOST_SAMPLERS = 8
+"""Kept in memory at a time; where several stages vary there are more candidates than fit."""
 
 
 class NotFinite(UserError):
@@ -44,7 +46,7 @@ class Evaluator:
         batch_size: int,
     ) -> None:
         """`sampler(candidate)` loads a sampler, `reference(label)` reads the real clips of a class, int16 (N, T)."""
-        self.sampler, self.embedder, self.batch_size = cache(sampler), embedder, batch_size
+        self.sampler, self.embedder, self.batch_size = lru_cache(MOST_SAMPLERS)(sampler), embedder, batch_size
         self.reference = cache(
             lambda label: ReferenceClass.of(embed_clips(embedder, reference(label), sample_rate_hz, batch_size=batch_size))
         )

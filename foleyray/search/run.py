@@ -1,19 +1,18 @@
-"""The search of a system: one study per class, remembered on disk, and a winner for each class.
+"""The search: a study per system and class, remembered on disk, and a winner for each class over all systems.
 
-    <out>/studies/<8 hex>/study.json     what the search is of: its name is the fingerprint of this
-    <out>/studies/<8 hex>/journal.log    the Optuna studies, one per class; the memory of the search
+    <out>/studies/<8 hex>/study.json     what the search of one system is of: its name is the fingerprint of this
+    <out>/studies/<8 hex>/journal.log    its Optuna studies, one per class; the memory of the search
     <out>/studies/<8 hex>/tune/          Ray Tune's results and TensorBoard events, a folder per trial
 
-A killed search goes on from its journal. What would change a number changes the name, so that no study mixes two
-searches; budget, machines and batch size may change.
+A killed search goes on from its journals, and a system that is added later finds those of the others finished. What would
+change a number changes the name, so that no study mixes two searches; budget, machines and batch size may change.
 """
 
 import fcntl
 import json
-import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,25 +24,30 @@ from foleyray.corpus.store import Store
 from foleyray.metrics.embedder import find
 from foleyray.progress import Progress
 from foleyray.sampling import SamplingParams
-from foleyray.search.candidates import Candidate, Trained, ids, newest
+from foleyray.search.candidates import Candidates, Trained, newest
 from foleyray.search.config import SearchConfig
+from foleyray.search.entries import Entry, terms_of
 from foleyray.search.evaluator import Evaluator, Maker
-from foleyray.search.results import Contender, Winner, drop_winners, write_trials, write_winner
-from foleyray.search.study import ClassStudy, Tried, open_journal
-from foleyray.system import System, SystemConfig
+from foleyray.search.results import Searched, Winner, drop_winners, winner_of, write_trials, write_winner
+from foleyray.search.study import ClassStudy, open_journal
 
 FEWEST_CLIPS = 2
 
 
 @dataclass(frozen=True)
 class Aim:
-    """What a search is of. `identity` holds everything that would change a number."""
+    """What the search of one system is of, and what makes its evaluator in another process (so it is pickled).
+
+    `identity` holds everything that would change a number.
+    """
 
     system: str
     embedder: str
     params: type[SamplingParams]
     classes: ClassList
-    candidates: Sequence[Candidate]
+    candidates: Candidates
+    settings: SearchConfig
+    make: Callable[[], Evaluator]
     identity: dict[str, Any]
 
     @property
@@ -52,36 +56,37 @@ class Aim:
 
 
 def search(
-    system: System,
-    config: SystemConfig,
-    settings: SearchConfig,
-    store: Store,
-    checkpoints: Trained,
-    out: Path,
-    *,
-    progress: Progress,
+    entries: Sequence[Entry], trained: Mapping[str, Trained], store: Store, out: Path, *, progress: Progress
 ) -> dict[str, Winner]:
-    """Class name -> the best trial, by the Fréchet distance to the class's reference clips.
+    """Class name -> the best trial of all systems, by the Fréchet distance to the class's reference clips.
 
-    `checkpoints` are those of every stage, as training returns them. What is searched already is not searched again.
-    Raises UserError where checkpoints, corpus and settings do not fit, KeyboardInterrupt after Ctrl-C.
+    `trained` holds, by system, the checkpoints of every stage as training returns them. What is searched already is not
+    searched again. Raises UserError where entries do not compare, or checkpoints, corpus and settings do not fit;
+    KeyboardInterrupt after Ctrl-C.
     """
-    candidates = newest(system, config, checkpoints, store.classes, settings.checkpoints)
+    terms_of(entries)
+    aims = [_aim(entry, trained.get(entry.system.name, {}), store) for entry in entries]
     check_split(store, "reference")
+    return run_studies(aims, out, progress)
+
+
+def _aim(entry: Entry, trained: Trained, store: Store) -> Aim:
+    system, settings = entry.system, entry.settings
+    candidates = newest(system, entry.config, trained, store.classes, settings.checkpoints)
     embedder = find(settings.embedder, settings.weights, "cpu")
     identity = {
         "system": system.name,
-        "checkpoints": [ids(candidate) for candidate in candidates],
-        "params": {name: bounds.model_dump(mode="json") for name, bounds in system.params.space().items()},
+        "checkpoints": {stage: [step.id for step in steps] for stage, steps in candidates.stages.items()},
+        "params": {name: bounds.model_dump(mode="json", exclude={"help"}) for name, bounds in system.params.space().items()},
         "corpus": store.fingerprint,
         "embedder": [embedder.name, embedder.recipe, embedder.weights_id],
         "clips": settings.clips,
         "rungs": settings.rungs,
         "seed": settings.seed,
     }
-    aim = Aim(system.name, f"{embedder.name}:{embedder.recipe}", system.params, store.classes, candidates, identity)
-    make = Maker(system, config, candidates, settings, store.path.resolve(), "reference")
-    return run_studies(aim, make, settings, out, progress)
+    make = Maker(system, entry.config, candidates, settings, store.path.resolve(), "reference")
+    heard_by = f"{embedder.name}:{embedder.recipe}"
+    return Aim(system.name, heard_by, system.params, store.classes, candidates, settings, make, identity)
 
 
 def check_split(store: Store, split: str) -> None:
@@ -107,75 +112,57 @@ def check_machine(settings: SearchConfig) -> None:
             )
 
 
-def run_studies(
-    aim: Aim, make: Callable[[], Evaluator], settings: SearchConfig, out: Path, progress: Progress
-) -> dict[str, Winner]:
-    """Runs what is left of the studies on Ray. `make` makes an evaluator in another process, so it is pickled."""
-    folder = out / "studies" / aim.name
-    with _claimed(folder):
-        (folder / "study.json").write_text(json.dumps(aim.identity, indent=1), encoding="utf-8")
-        journal = open_journal(folder / "journal.log")
-        studies = [
-            ClassStudy(journal, name, label, aim.params, len(aim.candidates), settings)
-            for label, name in enumerate(aim.classes.names)
-        ]
-        drop_winners(out, aim.name)
+def run_studies(aims: Sequence[Aim], out: Path, progress: Progress) -> dict[str, Winner]:
+    """Runs what is left of the studies on Ray, a system after the other, and chooses the winners from all of them."""
+    with ExitStack() as held:
+        folders = {aim.system: out / "studies" / aim.name for aim in aims}
+        for folder in folders.values():
+            held.enter_context(_claimed(folder))
+        searched = [_open(aim, folders[aim.system]) for aim in aims]
+        drop_winners(out, {each.system: each.name for each in searched})
         try:
-            _run(studies, make, settings, folder, progress)
+            if any(study.num_left for each in searched for study in each.studies):
+                held.enter_context(cluster.connected())
+            for aim, each in zip(aims, searched, strict=True):
+                _run(aim, each.studies, folders[aim.system], progress)
         finally:
-            write_trials(out, studies, aim.candidates)
-        winners = {study.name: _winner(aim, study) for study in studies}
+            write_trials(out, searched)
+        winners = {name: winner_of(name, searched) for name in aims[0].classes.names}
         for winner in winners.values():
             write_winner(out, winner)
     return winners
 
 
-def _run(
-    studies: Sequence[ClassStudy], make: Callable[[], Evaluator], settings: SearchConfig, folder: Path, progress: Progress
-) -> None:
+def _open(aim: Aim, folder: Path) -> Searched:
+    (folder / "study.json").write_text(json.dumps(aim.identity, indent=1), encoding="utf-8")
+    journal = open_journal(folder / "journal.log")
+    studies = [
+        ClassStudy(journal, name, label, aim.params, aim.candidates.num_ages, aim.settings)
+        for label, name in enumerate(aim.classes.names)
+    ]
+    return Searched(aim.system, aim.name, aim.embedder, aim.candidates, studies)
+
+
+def _run(aim: Aim, studies: Sequence[ClassStudy], folder: Path, progress: Progress) -> None:
+    """Needs a running Ray where a trial is left."""
     left = [study for study in studies if study.num_left]
     if not left:
-        progress.say(f"searched already: {settings.trials} trials of every class in {folder}")
+        progress.say(f"{aim.system} is searched already: {aim.settings.trials} trials of every class in {folder}")
         return
-    total = settings.trials * len(studies)
+    total = aim.settings.trials * len(studies)
     done = total - sum(study.num_left for study in left)
     if done:
-        progress.say(f"the search goes on: {done} of {total} trials were done")
+        progress.say(f"the search of {aim.system} goes on: {done} of {total} trials were done")
     for study in left:
         study.resume()
-    with cluster.connected(), progress.begin("search", total, "trials", done) as task:
+    with progress.begin(f"search {aim.system}", total, "trials", done) as task:
         from foleyray.search.tuning import Studies, tune_studies
 
         def told(study: ClassStudy, fad: float) -> None:
             task.advance(1, f"{study.name} {fad:.2f}")
 
-        check_machine(settings)
-        tune_studies(Studies(left, settings.concurrent, told), make, settings, folder)
-
-
-def _winner(aim: Aim, study: ClassStudy) -> Winner:
-    best, *others = study.ranked()
-    if not math.isfinite(best.fad):
-        raise UserError(
-            f"none of the {len(study.tried())} trials of {study.name} made sounds that have a distance: the waves are not "
-            f"finite; train {aim.system} again with a lower learning rate"
-        )
-    rivals = [_contender(aim, trial) for trial in others if math.isfinite(trial.fad)]
-    return Winner(
-        **_contender(aim, best).model_dump(),
-        system=aim.system,
-        study=aim.name,
-        embedder=aim.embedder,
-        class_name=study.name,
-        clips=best.clips,
-        trials=len(study.tried()),
-        runner_up=next(iter(rivals), None),
-    )
-
-
-def _contender(aim: Aim, trial: Tried) -> Contender:
-    checkpoints = ids(aim.candidates[trial.point.candidate])
-    return Contender(checkpoints=checkpoints, params=trial.point.params, fad=trial.fad, trial=trial.number)
+        check_machine(aim.settings)
+        tune_studies(Studies(left, aim.settings.concurrent, told), aim.make, aim.settings, folder)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ The journal is the only memory of a search. A killed search reads it and goes on
 Knows no Ray.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,7 @@ class Tried:
 
 
 class ClassStudy:
-    """The study of one class.
+    """The study of one class of one system.
 
     Its next point depends on the seed and on the trials that are finished or running, on nothing else; so where trials
     run one after the other, a search that was interrupted finds what an uninterrupted one finds.
@@ -71,11 +72,12 @@ class ClassStudy:
         name: str,
         label: int,
         params: type[SamplingParams],
-        num_checkpoints: int,
+        num_ages: Mapping[str, int],
         settings: SearchConfig,
     ) -> None:
-        self.name, self.label, self.settings = name, label, settings
-        self.space, self.start = space(params, num_checkpoints), start(params, num_checkpoints)
+        """`num_ages`: stage -> how many checkpoints it has to choose from."""
+        self.name, self.label, self.num_ages, self.settings = name, label, num_ages, settings
+        self.space, self.start = space(params, num_ages), start(params, num_ages)
         self.study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
 
     def resume(self) -> None:
@@ -93,7 +95,7 @@ class ClassStudy:
         return self.study.ask(self.space)
 
     def point(self, trial: optuna.Trial) -> Point:
-        return point(trial.params)
+        return point(trial.params, self.num_ages)
 
     def is_losing(self, trial: optuna.Trial, clips: int, fad: float) -> bool:
         """Notes the score of a rung; True where the trial is not in the better half of those that came this far.
@@ -117,7 +119,7 @@ class ClassStudy:
 
     def tried(self) -> list[Tried]:
         """The trials that are over, in the order in which they were asked for."""
-        return [_tried(number, trial) for number, trial in enumerate(self._trials(*FINISHED))]
+        return [self._tried(number, trial) for number, trial in enumerate(self._trials(*FINISHED))]
 
     @property
     def num_left(self) -> int:
@@ -135,7 +137,7 @@ class ClassStudy:
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states)
 
-
-def _tried(number: int, trial: FrozenTrial) -> Tried:
-    rungs = tuple(sorted(trial.intermediate_values.items()))
-    return Tried(number, point(trial.params), rungs, trial.state == TrialState.PRUNED, trial.user_attrs[SECONDS])
+    def _tried(self, number: int, trial: FrozenTrial) -> Tried:
+        rungs = tuple(sorted(trial.intermediate_values.items()))
+        chosen = point(trial.params, self.num_ages)
+        return Tried(number, chosen, rungs, trial.state == TrialState.PRUNED, trial.user_attrs[SECONDS])

@@ -31,6 +31,7 @@ def test_rows_by_class_in_the_order_of_the_files(folder):
     assert embedded.refitted == {"Rain": 1, "Whistle": 0}
     levels = embedded.classes["Rain"].means()[:, -1]
     assert (np.diff(np.delete(levels, 3)) > 0).all()
+    assert (np.diff(np.delete(embedded.signals["Rain"].loudness_dbfs, 3)) > 0).all()
 
 
 def test_a_reference_is_merged_to_what_one_pass_gives(folder):
@@ -55,6 +56,8 @@ def test_ray_hears_the_same(folder, ray_session):
         assert found.embedder == expected.embedder
         assert np.array_equal(found.clip, expected.clip) and np.array_equal(found.dropped, expected.dropped)
         assert np.allclose(found.rows, expected.rows, atol=1e-4)
+        for column, values in alone.signals[name].columns.items():
+            assert np.array_equal(spread.signals[name].columns[column], values), column
 
 
 @pytest.mark.ray

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from foleyray.clips import DCASE7
 from foleyray.config import UserError
 from foleyray.evaluation.embedding import Listening, reference_of
-from foleyray.evaluation.judgement import Evaluation, Sides, check_alike, evaluate, load_evaluation
+from foleyray.evaluation.judgement import Evaluation, Sides, check_alike, check_papers, evaluate, load_evaluation
 from foleyray.evaluation.places import find_place
 from foleyray.metrics.reference import save_reference
 from foleyray.progress import Quiet
@@ -109,9 +110,16 @@ def test_what_was_done_to_files_and_what_is_wrong_with_them_is_told(sounds, tmp_
     write(odd / "Low" / "1.wav", seconds=1.0, rate=16_000)
     soundfile.write(odd / "Low" / "2.wav", np.zeros(4 * RATE), RATE)
     soundfile.write(odd / "Low" / "3.wav", np.sign(np.random.default_rng(0).standard_normal(4 * RATE)), RATE)
-    warnings = judge(odd, sounds / "real").warnings
+    wave, _ = soundfile.read(odd / "Low" / "4.wav")
+    soundfile.write(odd / "Low" / "4.wav", wave + 0.02, RATE)
+    found = judge(odd, sounds / "real")
+    warnings = found.warnings
     assert "Low: 1 of 8 generated files were resampled, cut or padded to 4 s at 22,050 Hz" in warnings
     assert "Low: 1 of 8 generated clips are silent" in warnings and "Low: 1 of 8 generated clips are clipped" in warnings
+    assert "Low: 1 of 8 generated clips are offset by over 1% of full scale" in warnings
+    assert found.waves["Low"].num_offset == 1 and found.waves["High"].num_offset == 0
+    assert -25 < found.waves["High"].loudness_dbfs < -13 and 0 < found.waves["High"].silent_share < 0.75
+    assert found.waves["Low"].rolloff_hz < found.waves["High"].rolloff_hz
 
 
 def test_a_class_on_one_side_only_is_refused(sounds, tmp_path):
@@ -159,3 +167,18 @@ def test_the_official_statistics_are_a_reference_for_their_recipe_only(sounds):
     official = SHARED / "data" / "t7_reference" / "vggish_eval_statistics.npz"
     with pytest.raises(UserError, match=r"logmel:active@\w+ do not compare with reference statistics of vggish:t7"):
         judge(sounds / "near", official)
+
+
+def test_what_cannot_stand_beside_the_papers_is_refused_before_anything_is_heard(tmp_path):
+    """The files do not decode, which whoever listened to them would say."""
+    for name in DCASE7.names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.wav").write_bytes(b"RIFF")
+    sides = Sides(str(tmp_path), str(tmp_path))
+    with pytest.raises(UserError, match="DogBark was heard by vggish:16k, the papers' FAD is by vggish:t7"):
+        check_papers(sides, Listening("vggish:16k"))
+    with pytest.raises(UserError, match="the reference is of other sounds, the papers' FAD is to the challenge's own"):
+        check_papers(sides, Listening("vggish:t7"))
+    (tmp_path / "Rain" / "0.wav").unlink()
+    with pytest.raises(UserError, match="the papers' FAD is of seven classes, Rain not scored"):
+        check_papers(sides, Listening("vggish:t7"))

@@ -15,12 +15,24 @@ from foleyray.audio.wav import to_float, to_int16
 from foleyray.clips import ClassList
 from foleyray.corpus.shards import write_clips
 from foleyray.corpus.store import FORMAT, SPLITS, Store, StoreCard, open_store
-from foleyray.ensemble import Ensemble, Evidence, Member
+from foleyray.ensemble import Ensemble, Evidence, Member, Rival
 from foleyray.system import read_config
 from tests.ensembles import TINY, write_untrained
 
 CLASSES = ClassList(names=("Hum", "Hiss"))
 CLIPS = {"train": 6, "reference": 4, "held_out": 5}
+OTHER = "other_system"
+"""A system that lost: the search and the evidence know it, the ensemble has no member of it."""
+
+
+def rival(system: str, value: float, interval: tuple[float, float]) -> Rival:
+    return Rival(system=system, checkpoints={}, params={}, search_value=2.8, value=value, interval=interval)
+
+
+RIVALS = {
+    "Hum": (rival(OTHER, 3.4, (3.3, 3.6)),),
+    "Hiss": (rival("contrastive_gan", 4.25, (4.0, 4.5)), rival(OTHER, 7.75, (7.0, 8.0))),
+}
 HOSTILE = "<script>alert('file')</script>.wav"
 
 
@@ -120,17 +132,23 @@ def write_ensemble(run: Path, store: Store) -> Ensemble:
         commit="unknown",
         date="2025-01-01",
     )
-    member = Member(system=system.name, checkpoints={stage: paths[stage] for stage in system.samples_from(config)}, evidence=evidence)
-    ensemble = Ensemble(clip=config.clip, class_list=CLASSES, classes=dict.fromkeys(CLASSES.names, (member,)))
+    chosen = {stage: paths[stage] for stage in system.samples_from(config)}
+    classes = {
+        name: (Member(system=system.name, checkpoints=chosen, evidence=evidence.model_copy(update={"rivals": rivals})),)
+        for name, rivals in RIVALS.items()
+    }
+    ensemble = Ensemble(clip=config.clip, class_list=CLASSES, classes=classes)
     ensemble.save(run)
     return ensemble
 
 
 def write_trials(search: Path) -> None:
+    """Five trials of the one system and three of the other, for each class."""
     search.mkdir()
     rows = [
-        {"class": name, "trial": trial, "fad": None if trial == 3 else 9.0 - trial, "stopped": trial == 4}
+        {"class": name, "system": system, "trial": trial, "fad": None if trial == 3 else 9.0 - trial, "stopped": trial == 4}
+        for system, count in {"contrastive_gan": 5, OTHER: 3}.items()
         for name in CLASSES.names
-        for trial in range(5)
+        for trial in range(count)
     ]
     (search / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

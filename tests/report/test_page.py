@@ -13,14 +13,16 @@ import soundfile
 import torch
 
 from foleyray.corpus.store import open_store
+from foleyray.ensemble import Ensemble
 from foleyray.generation import EnsembleSampler
 from foleyray.metrics.embedder import find
 from foleyray.progress import Quiet
 from foleyray.report.anchors import anchors_of
 from foleyray.report.page import SECTIONS, write
 from foleyray.report.scores import Anchors
+from foleyray.report.tables import systems
 from foleyray.search.config import SearchConfig
-from tests.report.conftest import CLASSES, HOSTILE
+from tests.report.conftest import CLASSES, HOSTILE, OTHER
 
 SETTINGS = SearchConfig(clips=4, rungs=1, promote_clips=3)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -99,9 +101,32 @@ def test_names_of_others_are_text(html, page):
 def test_says_what_was_measured(whole_run, page):
     anchors = Anchors.load(whole_run / "scores.json")
     assert list(anchors.classes) == list(CLASSES.names) and anchors.embedder == "logmel"
-    wanted = ("Untrained", "White", "A note of the corpus.", "gan/", "search found", "5 trials, 1 stopped early")
+    wanted = ("Untrained", "White", "A note of the corpus.", "gan/", "search found", "8 trials, 1 stopped early")
     for words in (*wanted, anchors.note):
         assert words in page.text, words
+
+
+def test_every_system_has_its_place(html, page):
+    """A tie over the other system, and a class whose runner-up is of the same system; the history tells them apart."""
+    table = re.search(r'<h3 class="sub" id="systems">.*?<table>(.*?)</table>', html, re.DOTALL)[1]
+    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)]
+    assert rows == [
+        ["Class", "contrastive_", "gan", "other_", "system"],
+        ["Hum", *["3.25", "3", "to", "3.50", "chosen", "3.40", "3.30", "to", "3.60", "tie"]],
+        ["Hiss", *["3.25", "3", "to", "3.50", "chosen", "7.75", "7", "to", "8"]],
+    ]
+    assert "FAD 3.40 (3.30 to 3.60) of other_system: a tie, the intervals overlap" in page.text
+    assert "FAD 4.25 (4 to 4.50)" in page.text and "of contrastive_gan:" not in page.text
+    histories = re.search(r'<section id="search">(.*?)</section>', html, re.DOTALL)[1]
+    assert histories.count("</span> contrastive_gan") == histories.count("</span> other_system") == 2
+    assert "best 7 at trial 2 of contrastive_gan" in histories
+
+
+def test_one_system_has_nobody_to_be_compared_with(whole_run):
+    ensemble = Ensemble.load(whole_run)
+    assert systems(ensemble) == ["contrastive_gan", OTHER]
+    alone = {name: (members[0].model_copy(update={"evidence": None}),) for name, members in ensemble.classes.items()}
+    assert systems(ensemble.model_copy(update={"classes": alone})) == []
 
 
 def test_asking_again_measures_nothing_and_leaves_no_draft(whole_run, html):

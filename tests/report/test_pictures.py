@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from foleyray.clips import MelSpec
-from foleyray.report.pictures import decibels, loss_curves, search_history, spectrogram
+from foleyray.report.pictures import NUM_LINES, decibels, loss_curves, search_history, spectrogram
 
 SPEC = MelSpec()
 
@@ -41,8 +41,8 @@ def test_a_spectrogram_shows_sound_where_it_is(tone):
 @pytest.mark.parametrize(
     "svg",
     [
-        search_history([(0, 5.0, True), (1, float("nan"), False), (2, 4.0, False), (3, 3.0, True)], "one"),
-        search_history([(0, 5.0, True)], "two"),
+        search_history([[(0, 5.0, True), (1, float("nan"), False), (2, 4.0, False), (3, 3.0, True)]], "one"),
+        search_history([[(0, 5.0, True)]], "two"),
         loss_curves([[0, 10, 20], [0, 20]], [[100.0, 10.0, 1.0], [3.0, 2.0]], "three"),
         loss_curves([[1]], [[-0.5]], "four"),
     ],
@@ -52,3 +52,12 @@ def test_curves_are_inline_and_take_the_colours_of_the_page(svg):
     ids = [element.get("id") for element in root.iter() if element.get("id")]
     assert len(ids) == len(set(ids)) and all(id.split("-")[0] in ("one", "two", "three", "four") for id in ids)
     assert "var(--" in svg and "#01" not in svg and "http" not in svg and "<style" not in svg and root.get("width") is None
+
+
+def test_the_history_of_each_system_has_a_colour_of_its_own():
+    series = [[(0, 5.0, True), (1, 4.0, True)], [(0, float("nan"), True)], [(0, 7.0, True), (1, 8.0, False)]]
+    assert lines_in(search_history(series, "x")) == {0, 1, 2} and lines_in(search_history(series[:1], "x")) == set()
+
+
+def lines_in(svg):
+    return {index for index in range(NUM_LINES) if f"var(--line-{index})" in svg}

@@ -1,4 +1,4 @@
-"""A search in a process of its own, which a test may kill: `python -m tests.search.drive_noise FOLDER`."""
+"""A search of two systems in a process of its own, which a test may kill: `python -m tests.search.drive_noise FOLDER`."""
 
 import sys
 from pathlib import Path
@@ -8,9 +8,9 @@ from foleyray.corpus.store import open_store
 from foleyray.progress import Quiet
 from foleyray.search.config import SearchConfig
 from foleyray.search.run import search
-from tests.search.toy_noise import SYSTEM, config
+from tests.search.toy_noise import RUNS, SYSTEM, TWIN, entry
 
-SETTINGS = SearchConfig(trials=6, clips=8, checkpoints=2)
+SETTINGS = SearchConfig(trials=4, clips=8, checkpoints=2)
 
 
 class Said(Quiet):
@@ -26,6 +26,8 @@ class Said(Quiet):
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    checkpoints = {stage: all_steps(folder / "train" / stage / "0a1b2c3d") for stage in ("base", "noise")}
-    store = open_store(folder / "store")
-    search(SYSTEM, config(pause_seconds=0.1), SETTINGS, store, checkpoints, folder / "search", progress=Said(folder / "said"))
+    checkpoints = {
+        name: {stage: all_steps(folder / "train" / stage / run) for stage in ("base", "noise")} for name, run in RUNS.items()
+    }
+    entries = [entry(SETTINGS, system, pause_seconds=0.1) for system in (SYSTEM, TWIN)]
+    search(entries, checkpoints, open_store(folder / "store"), folder / "search", progress=Said(folder / "said"))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from foleyray.progress import Quiet
 from foleyray.search.config import SearchConfig
 from foleyray.search.results import read_winners
 from foleyray.search.run import search
-from tests.search.toy_noise import CLASSES, SYSTEM, TARGETS, config, trained, write_store
+from tests.search.toy_noise import CLASSES, RUNS, SYSTEM, TARGETS, TWIN, entry, trained, write_store
 
 SETTINGS = SearchConfig(trials=6, clips=8, checkpoints=2)
 ROOT = Path(__file__).parents[2]
@@ -27,11 +28,14 @@ ROOT = Path(__file__).parents[2]
 class Scene:
     def __init__(self, folder, **how):
         self.folder, self.out = folder, folder / "search"
-        self.checkpoints, self.store = trained(folder / "train"), write_store(folder / "store")
+        self.checkpoints = {system.name: trained(folder / "train", system=system) for system in (SYSTEM, TWIN)}
+        self.store = write_store(folder / "store")
         self.how = {"diary": folder / "diary"} | how
 
-    def search(self, settings=SETTINGS):
-        return search(SYSTEM, config(**self.how), settings, self.store, self.checkpoints, self.out, progress=Quiet())
+    def search(self, settings=SETTINGS, entries=()):
+        """Of one system, unless entries are given."""
+        entries = entries or [entry(settings, **self.how)]
+        return search(entries, self.checkpoints, self.store, self.out, progress=Quiet())
 
     def diary(self):
         return (self.folder / "diary").read_text().splitlines()
@@ -51,11 +55,13 @@ def test_a_search_beats_its_start_and_can_be_read(tmp_path, ray_session):
         own = [row for row in rows if row["class"] == name]
         best = min((row for row in own if not row["stopped"]), key=lambda row: row["fad"])
         assert own[0]["params"] == {"tilt": 1.0, "repeats": 1, "polarity": "up"}
-        assert own[0]["checkpoint"] == "noise/0a1b2c3d/step-000000030"
+        assert set(own[0]["checkpoints"].values()) == {f"{stage}/0a1b2c3d/step-000000030" for stage in ("base", "noise")}
         assert (winners[name].params, winners[name].fad, winners[name].clips) == (best["params"], best["fad"], 8)
         assert winners[name].fad < 0.7 * own[0]["fad"]
         assert abs(winners[name].params["tilt"] - target) < abs(1.0 - target)
         assert {row["clips"] for row in own if row["stopped"]} <= {2, 4}
+    for stage in ("base", "noise"):
+        assert {row["checkpoints"][stage][-2:] for row in rows} == {"20", "30"}, "every stage varies among its two newest"
     assert_processes_were_kept(scene)
     assert_dashboards_can_read(scene)
     assert_no_work_is_done_twice(scene, winners)
@@ -95,9 +101,41 @@ def assert_more_trials_add_to_it(scene):
 
 
 @pytest.mark.ray
+def test_each_class_gets_the_better_system_and_one_added_later_leaves_the_studies(tmp_path, ray_session):
+    """NOISE knows nothing of Bright, TWIN nothing of Dull; TWIN comes when NOISE is searched, and NOISE is not heard again."""
+    scene = Scene(tmp_path, hopeless=("Bright",))
+    settings = SETTINGS.model_copy(update={"trials": 4, "checkpoints": 1})
+    alone = scene.search(settings)
+    heard, rows = scene.diary(), scene.trials()
+    assert {(winner.system, *winner.studies) for winner in alone.values()} == {("noise", "noise")}
+    twin = entry(
+        settings.model_copy(update={"trials": 3, "batch_size": 4}), TWIN, hopeless=("Dull",), diary=tmp_path / "twin's"
+    )
+    entries = [entry(settings, **scene.how), twin]
+    both = scene.search(entries=entries)
+    assert scene.diary() == heard
+    assert scene.trials()[: len(rows)] == rows and {row["system"] for row in scene.trials()[len(rows) :]} == {"twin"}
+    assert {name: winner.system for name, winner in both.items()} == {"Dull": "noise", "Bright": "twin"}
+    assert both["Dull"].fad == alone["Dull"].fad and both["Bright"].fad < alone["Bright"].fad / 2
+    assert {winner.trials for winner in both.values()} == {4 + 3} and {winner.clips for winner in both.values()} == {8}
+    for name, winner in both.items():
+        losing = [row for row in scene.trials() if row["class"] == name and row["system"] != winner.system]
+        assert winner.rivals[-1].fad == min(row["fad"] for row in losing if not row["stopped"])
+    assert read_winners(scene.out, CLASSES) == both
+    assert scene.search(settings) == alone, "and without TWIN its studies count no more"
+
+
+def test_systems_on_unequal_terms_are_refused(tmp_path):
+    scene = Scene(tmp_path)
+    with pytest.raises(UserError, match=r"search.clips is 8 for noise and 16 for twin, so their distances do not compare"):
+        scene.search(entries=[entry(SETTINGS), entry(SETTINGS.model_copy(update={"clips": 16}), TWIN)])
+    assert not scene.out.exists()
+
+
+@pytest.mark.ray
 def test_a_mistake_that_only_a_worker_sees_comes_back_as_a_sentence(tmp_path, ray_session):
     scene = Scene(tmp_path)
-    for checkpoint in scene.checkpoints["noise"]:
+    for checkpoint in scene.checkpoints["noise"]["noise"]:
         (checkpoint.path / "weights.safetensors").unlink()
     with pytest.raises(UserError, match=r"^[^\n]*weights.safetensors is missing; the checkpoint is incomplete[^\n]*$"):
         scene.search(SETTINGS.model_copy(update={"concurrent": 1}))
@@ -107,23 +145,31 @@ def test_a_mistake_that_only_a_worker_sees_comes_back_as_a_sentence(tmp_path, ra
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_killed_search_goes_on_and_repeats_no_finished_trial(tmp_path):
-    """The driver gets a SIGKILL in the middle of its trials, and is asked again."""
+def test_a_killed_search_of_two_systems_goes_on_and_repeats_no_finished_trial(tmp_path):
+    """The driver gets a SIGKILL in the trials of the first system, then in those of the second, and is asked again."""
     write_store(tmp_path / "store")
-    trained(tmp_path / "train")
-    driver = start_driver(tmp_path)
-    journal = wait_for(lambda: next(tmp_path.glob("search/studies/*/journal.log"), None), driver)
-    wait_for(lambda: finished(journal) >= 3, driver)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    done = finished(journal)
-    assert 3 <= done < 12
+    for system in (SYSTEM, TWIN):
+        trained(tmp_path / "train", system=system)
+    done = [kill_in_the_middle(tmp_path, least) for least in (3, 8 + 3)]
+    assert 3 <= done[0] < 8 and 11 <= done[1] < 16
+    assert not list(tmp_path.glob("search/*/result.json"))
     assert start_driver(tmp_path).wait(timeout=240) == 0
     rows = [json.loads(line) for line in (tmp_path / "search" / "trials.jsonl").read_text().splitlines()]
-    assert Counter(row["class"] for row in rows) == {"Dull": 6, "Bright": 6}
-    assert finished(journal) == 12
+    assert Counter((row["system"], row["class"]) for row in rows) == dict.fromkeys(product(RUNS, CLASSES.names), 4)
+    assert finished(tmp_path) == 16
     assert set(read_winners(tmp_path / "search", CLASSES)) == set(CLASSES.names)
-    assert f"{done} of 12 trials were done" in (tmp_path / "said").read_text()
+    said = (tmp_path / "said").read_text()
+    assert f"the search of noise goes on: {done[0]} of 8 trials were done" in said
+    assert "noise is searched already" in said and f"the search of twin goes on: {done[1] - 8} of 8 trials were done" in said
+
+
+def kill_in_the_middle(folder, least):
+    """Kills a search that has finished so many trials; how many it had in the end."""
+    driver = start_driver(folder)
+    wait_for(lambda: finished(folder) >= least, driver)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    return finished(folder)
 
 
 def start_driver(folder):
@@ -131,9 +177,10 @@ def start_driver(folder):
     return subprocess.Popen([sys.executable, "-m", "tests.search.drive_noise", str(folder)], cwd=ROOT, env=environment)
 
 
-def finished(journal):
-    """Trials told as complete or pruned, in the words of Optuna's journal (op code 6 sets a trial's state)."""
-    lines = (json.loads(line) for line in journal.read_text().splitlines() if line.endswith("}"))
+def finished(folder):
+    """Trials told as complete or pruned, in the words of Optuna's journals (op code 6 sets a trial's state)."""
+    texts = [journal.read_text() for journal in folder.glob("search/studies/*/journal.log")]
+    lines = (json.loads(line) for text in texts for line in text.splitlines() if line.endswith("}"))
     return sum(line["op_code"] == 6 and line["state"] in (1, 2) for line in lines)
 
 
@@ -147,21 +194,20 @@ def wait_for(condition, driver, seconds=180):
 
 
 def test_too_few_reference_clips_are_refused(tmp_path):
-    store = write_store(tmp_path / "store", {"train": (1, 1), "reference": (1, 4), "held_out": (2, 2)})
+    scene = Scene(tmp_path)
+    scene.store.counts["reference"]["Dull"] = 1
     with pytest.raises(UserError, match=r"'reference' of .* has fewer than 2 clips of Dull"):
-        search(SYSTEM, config(), SETTINGS, store, trained(tmp_path / "train"), tmp_path / "search", progress=Quiet())
+        scene.search()
 
 
 def test_mistakes_are_found_before_ray_starts(tmp_path):
-    store, checkpoints = write_store(tmp_path / "store"), trained(tmp_path / "train")
-
-    def attempt(settings=SETTINGS, checkpoints=checkpoints):
-        search(SYSTEM, config(), settings, store, checkpoints, tmp_path / "search", progress=Quiet())
-
+    scene = Scene(tmp_path)
     with pytest.raises(UserError, match=r"unknown embedder 'logmell' \(did you mean 'logmel'\?\)"):
-        attempt(SearchConfig(embedder="logmell"))
-    with pytest.raises(UserError, match="no checkpoint beyond step 0"):
-        attempt(checkpoints={})
+        scene.search(SearchConfig(embedder="logmell"))
+    del scene.checkpoints["twin"]
+    with pytest.raises(UserError, match="stage base of twin has no checkpoint beyond step 0"):
+        scene.search(entries=[entry(SETTINGS), entry(SETTINGS, TWIN)])
+    scene.checkpoints["noise"] = trained(tmp_path / "other", ClassList(names=("Dull", "Shrill")))
     with pytest.raises(UserError, match="but the store has"):
-        attempt(checkpoints=trained(tmp_path / "other", ClassList(names=("Dull", "Shrill"))))
+        scene.search()
     assert not (tmp_path / "search").exists()

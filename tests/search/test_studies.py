@@ -7,14 +7,17 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from foleyray.config import UserError
+from foleyray.sampling import Float
+from foleyray.search.candidates import newest
 from foleyray.search.config import SearchConfig
 from foleyray.search.study import ClassStudy, open_journal
-from foleyray.search.trial import AGE, Point, point, space, start
-from tests.search.toy_noise import NoiseParams
+from foleyray.search.trial import Point, point, space, start
+from tests.search.toy_noise import CLASSES, SYSTEM, NoiseParams, config, trained
 
 
 def open_study(folder, **settings):
-    study = ClassStudy(open_journal(folder / "journal.log"), "Dull", 0, NoiseParams, 3, SearchConfig(**settings))
+    journal = open_journal(folder / "journal.log")
+    study = ClassStudy(journal, "Dull", 0, NoiseParams, {"base": 1, "noise": 3}, SearchConfig(**settings))
     study.resume()
     return study
 
@@ -31,16 +34,41 @@ def run(study, trials, distance=lambda point, clips: abs(point.params["tilt"] - 
 
 
 def test_the_space_is_the_declared_one():
-    assert space(NoiseParams, 3) == {
-        AGE: IntDistribution(0, 2),
+    """Every stage that has a choice is a parameter of its own, and so is everything the system declares."""
+    params = {
         "tilt": FloatDistribution(0.0, 2.0),
         "repeats": IntDistribution(1, 3),
         "polarity": CategoricalDistribution(("up", "down")),
     }
-    assert AGE not in space(NoiseParams, 1)
-    assert start(NoiseParams, 3) == {AGE: 0, "tilt": 1.0, "repeats": 1, "polarity": "up"}
-    assert point({AGE: 2, "tilt": 0.5}) == Point(2, {"tilt": 0.5})
-    assert point({"tilt": 0.5}) == Point(0, {"tilt": 0.5})
+    assert space(NoiseParams, {"vocoder": 1, "base": 2, "noise": 3}) == {
+        "base_age": IntDistribution(0, 1),
+        "noise_age": IntDistribution(0, 2),
+        **params,
+    }
+    assert space(NoiseParams, {"base": 1, "noise": 1}) == params
+    assert start(NoiseParams, {"base": 1, "noise": 3}) == {"noise_age": 0, "tilt": 1.0, "repeats": 1, "polarity": "up"}
+
+
+class AskedParams(NoiseParams):
+    level: float = Float(0.0, 1.0, start=0.5, help="of the wave", searched=False)
+
+
+def test_what_is_left_to_who_asks_is_not_searched():
+    assert AskedParams.space().keys() - space(AskedParams, {}).keys() == {"level"}
+    assert "level" not in start(AskedParams, {})
+
+
+def test_ages_are_the_candidate_they_choose(tmp_path):
+    candidates = newest(SYSTEM, config(), trained(tmp_path), CLASSES, 3)
+    assert point({"tilt": 0.5}, candidates.num_ages) == Point(0, {"tilt": 0.5})
+    for base in range(3):
+        for noise in range(3):
+            chosen = point({"noise_age": noise, "base_age": base, "tilt": 0.5}, candidates.num_ages)
+            assert chosen.params == {"tilt": 0.5}
+            assert {stage: step.card.step for stage, step in candidates[chosen.candidate].items()} == {
+                "base": 30 - 10 * base,
+                "noise": 30 - 10 * noise,
+            }
 
 
 def test_rungs_double_and_end_with_all_clips():

@@ -1,13 +1,13 @@
-"""A small real system whose sounds come nearer to the reference the nearer one parameter comes to its target.
+"""Small real systems whose sounds come nearer to the reference the nearer one parameter comes to its target.
 
-Noise with a spectral tilt. The reference clips of class k have the tilt TARGETS[k]; a trained checkpoint adds its own
-offset, which shrinks with its step.
+Noise with a spectral tilt. The reference clips of class k have the tilt TARGETS[k]; the trained checkpoints of two stages add
+their own offsets, which shrink with their steps. TWIN is another system of the same kind.
 """
 
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,8 @@ from foleyray.checkpoint import Card, Checkpoint
 from foleyray.clips import ClassList, ClipSpec, MelSpec
 from foleyray.corpus.store import FORMAT, SPLITS, Store, StoreCard, open_store
 from foleyray.sampling import Choice, Float, Int, SamplingParams
+from foleyray.search.config import SearchConfig
+from foleyray.search.entries import Entry
 from foleyray.system import System, SystemConfig
 
 CLASSES = ClassList(names=("Dull", "Bright"))
@@ -46,6 +48,12 @@ class NoiseConfig(SystemConfig):
     diary: Path | None = None
     """A file to which every loading of a sampler and every clip adds a line."""
     broken: bool = False
+    hopeless: tuple[str, ...] = ()
+    """Classes that sound far too bright whatever the parameters."""
+
+
+class TwinConfig(NoiseConfig):
+    system: Literal["twin"] = "twin"
 
 
 def noise(tilt: float, seed: int) -> Tensor:
@@ -67,7 +75,10 @@ class NoiseSampler:
     def sample(self, labels: Tensor, params: Sequence[Any], seeds: Sequence[int]) -> Tensor:
         time.sleep(self.config.pause_seconds * len(seeds))
         write(self.config.diary, *(f"clip {seed}" for seed in seeds))
-        waves = [noise(chosen.tilt + self.offset, seed) for chosen, seed in zip(params, seeds, strict=True)]
+        waves = [
+            noise(chosen.tilt + self.offset - 3 * (CLASSES.names[label] in self.config.hopeless), seed)
+            for label, chosen, seed in zip(labels.tolist(), params, seeds, strict=True)
+        ]
         return torch.stack(waves) * (float("nan") if self.config.broken else 1.0)
 
 
@@ -78,8 +89,8 @@ def write(diary: Path | None, *lines: str) -> None:
 
 
 def sampler(config: NoiseConfig, checkpoints: Mapping[str, Checkpoint], device: torch.device) -> NoiseSampler:
-    write(config.diary, f"load {checkpoints['noise'].card.step}")
-    return NoiseSampler(config, float(checkpoints["noise"].weights()["net.offset"]))
+    write(config.diary, f"load {' '.join(str(checkpoints[stage].card.step) for stage in ('base', 'noise'))}")
+    return NoiseSampler(config, sum(float(step.weights()["net.offset"]) for step in checkpoints.values()))
 
 
 SYSTEM = System(
@@ -90,27 +101,35 @@ SYSTEM = System(
     sampler=sampler,
     samples_from=lambda config: ("base", "noise"),
 )
+TWIN = replace(SYSTEM, name="twin", config=TwinConfig)
+RUNS = {"noise": "0a1b2c3d", "twin": "7b7b7b7b"}
 
 
-def config(**settings: Any) -> NoiseConfig:
-    return NoiseConfig(training={"noise": {"steps": 30, "batch_size": 1}}, **settings)
+def config(system: System = SYSTEM, **settings: Any) -> NoiseConfig:
+    return system.config(training={"noise": {"steps": 30, "batch_size": 1}}, **settings)
 
 
-def trained(run: Path, classes: ClassList = CLASSES, steps: Sequence[int] = (0, 10, 20, 30)) -> dict[str, list[Checkpoint]]:
-    """Checkpoints of both stages; those of `noise` are off the target by less and less, step 0 by nothing at all."""
+def entry(settings: SearchConfig, system: System = SYSTEM, **how: Any) -> Entry:
+    return Entry(system, config(system, **how), settings)
+
+
+def trained(
+    run: Path, classes: ClassList = CLASSES, steps: Sequence[int] = (0, 10, 20, 30), system: System = SYSTEM
+) -> dict[str, list[Checkpoint]]:
+    """Checkpoints of both stages; they are off the target by less and less, step 0 by nothing at all."""
     return {
-        stage: [save(run, stage, step, classes, 0.0 if step == 0 else 2.0 / step) for step in steps]
+        stage: [save(run, stage, step, classes, 0.0 if step == 0 else 1.0 / step, system) for step in steps]
         for stage in ("base", "noise")
     }
 
 
-def save(run: Path, stage: str, step: int, classes: ClassList, offset: float) -> Checkpoint:
+def save(run: Path, stage: str, step: int, classes: ClassList, offset: float, system: System = SYSTEM) -> Checkpoint:
     card = Card(
-        system="noise",
+        system=system.name,
         stage=stage,
-        run="0a1b2c3d",
+        run=RUNS[system.name],
         step=step,
-        config=config().model_dump(mode="json"),
+        config=config(system).model_dump(mode="json"),
         classes=classes,
         mel_id=MEL.id,
         corpus="c0c0c0c0",

@@ -1,0 +1,39 @@
+"""Systems compare on equal terms only."""
+
+from pathlib import Path
+
+import pytest
+
+from foleyray.config import UserError
+from foleyray.search.config import SearchConfig
+from foleyray.search.entries import terms_of
+from tests.search.toy_noise import SYSTEM, TWIN, entry
+
+SETTINGS = SearchConfig()
+OTHERS = {
+    "embedder": "yamnet",
+    "weights": Path("weights"),
+    "clips": 16,
+    "rungs": 2,
+    "promote_clips": 65,
+    "seed": 1,
+}
+
+
+@pytest.mark.parametrize("term", OTHERS)
+def test_terms_must_be_equal(term):
+    other = SETTINGS.model_copy(update={term: OTHERS[term]})
+    ours, theirs = getattr(SETTINGS, term), OTHERS[term]
+    with pytest.raises(UserError, match=rf"^search\.{term} is {ours} for noise and {theirs} for twin, so their distances"):
+        terms_of([entry(SETTINGS), entry(other, TWIN)])
+
+
+def test_budget_and_machines_are_each_systems_own():
+    own = {"trials": 3, "checkpoints": 1, "batch_size": 2, "concurrent": 1, "cpus_per_trial": 2.0, "gpus_per_trial": 0.5}
+    assert own.keys() | OTHERS.keys() == SearchConfig.model_fields.keys()
+    assert terms_of([entry(SETTINGS), entry(SETTINGS.model_copy(update=own), TWIN)]) == SETTINGS
+
+
+def test_a_system_takes_part_once():
+    with pytest.raises(UserError, match="2 configs are of the system noise"):
+        terms_of([entry(SETTINGS), entry(SETTINGS, TWIN), entry(SETTINGS, SYSTEM)])
