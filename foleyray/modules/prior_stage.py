@@ -10,7 +10,7 @@ from torch.optim import Adam, Optimizer
 
 from foleyray.config import Config
 from foleyray.modules.pixelsnail import PixelSNAIL, PixelSNAILSettings, Size
-from foleyray.modules.pixelsnail_public import load_public
+from foleyray.modules.public_pixelsnail import load_public
 from foleyray.modules.schedules import Constant, Schedule
 from foleyray.stage import Batch, Losses, Step
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from foleyray.config import UserError
 from foleyray.modules.pixelsnail import PixelSNAIL, PixelSNAILSettings
-from foleyray.modules.pixelsnail_public import load_public
+from foleyray.modules.public_pixelsnail import load_public
 from tests.modules.priors import SMALL, grids, small
 
 GRID, WORDS, CLASSES = (6, 10), 12, 3
@@ -63,7 +63,7 @@ def test_published_weights_are_read_back(tmp_path: Path, wrapped: bool) -> None:
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     file, weights = tmp_path / "bottom_1400.pt", published(small(GRID, WORDS))
     torch.save({"model": weights}, file)
-    with pytest.raises(UserError, match=r"is \(16, 24, 5, 5\)|is \(.*\), where .* is expected"):
+    with pytest.raises(UserError, match=r"is \(.*\), where \(.*\) is expected"):
         load(file, channels=8)
     with pytest.raises(UserError, match="lacks"):
         load(file, resblocks=3)
@@ -78,7 +78,7 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no file"):
         load(tmp_path / "absent.pt")
     (tmp_path / "text.pt").write_text("not weights")
-    with pytest.raises(UserError, match="cannot be read|can be read safely"):
+    with pytest.raises(UserError, match="no file of weights that can be read safely"):
         load(tmp_path / "text.pt")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(UserError, match="no table of weights"):
