@@ -21,7 +21,8 @@ def matrix(layer: nn.Module, dtype: torch.dtype) -> Tensor:
 def packed(kernel: Tensor, cols: int) -> Tensor:
     """The kernel (O, I, height, width) as `convolve` reads it fastest where the output is (1, O, 1, cols)."""
     kernel = kernel.contiguous(memory_format=torch.channels_last)
-    if kernel.device.type != "cpu" or not torch._C._has_mkldnn:
+    has_library = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if kernel.device.type != "cpu" or not has_library:
         return kernel
     shape = [1, kernel.shape[1], kernel.shape[2], cols + kernel.shape[3] - 1]
     return torch.ops.mkldnn._reorder_convolution_weight(kernel, [0, 0], [1, 1], [1, 1], 1, shape)

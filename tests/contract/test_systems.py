@@ -117,7 +117,9 @@ def _step() -> Step:
 @torch.no_grad()
 def _fixed_loss(stage: Stage, nets: nn.ModuleDict, batch: Batch) -> float:
     """The loss of the first turn with the same random numbers whenever it is asked for; the nets are left as they are."""
-    return float(stage.loss(next(iter(stage.turns)), deepcopy(nets), batch, _step())["loss"])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return float(stage.loss(next(iter(stage.turns)), deepcopy(nets), batch, _step())["loss"])
 
 
 def _copy(nets: nn.ModuleDict) -> dict[str, Tensor]:

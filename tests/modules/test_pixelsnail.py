@@ -66,7 +66,7 @@ def test_gradients_reach_earlier_places_only(kernel: tuple[int, int]) -> None:
         for (row, col, tap), size in _sizes(gradient):
             up, right = prior.input.taps[tap]
             seen_row, seen_col = row - up, col + right
-            is_inside = 0 <= seen_row and 0 <= seen_col < prior.grid[1]
+            is_inside = seen_row >= 0 and 0 <= seen_col < prior.grid[1]
             if is_inside and seen_row * prior.grid[1] + seen_col >= place:
                 assert size == 0
         if place:

@@ -7,6 +7,7 @@ from torch import Tensor
 from foleyray.config import UserError
 from foleyray.modules.draws import Draws
 from foleyray.modules.pixelsnail import PixelSNAIL, PixelSNAILSettings
+from foleyray.modules.row_weights import convolve, packed
 from foleyray.modules.rows import RowSampler
 from tests.modules.priors import grids, made, plain_sample, small
 
@@ -47,6 +48,16 @@ def test_grids_are_those_of_the_plain_sampler() -> None:
     settings = {"temperature": [1.0, 0.8, 1.1, 0.0], "top_k": [12, 5, 12, 12], "top_p": [1.0, 0.95, 0.7, 1.0]}
     draws = Draws(*settings.values(), seeds, places=60, device=CPU)  # type: ignore[arg-type]
     assert torch.equal(RowSampler(prior, CPU).sample(labels, *settings.values(), seeds), plain_sample(prior, labels, draws))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_kernels_convolve_as_plain_ones(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, kernel = torch.randn(1, 24, 4, 14, generator=generator), torch.randn(40, 24, 4, 5, generator=generator)
+    expected = torch.nn.functional.conv2d(x.to(dtype).float(), kernel.to(dtype).float())
+    found = convolve(x.to(dtype), packed(kernel.to(dtype), cols=10))
+    assert found.shape == (1, 40, 1, 10)
+    torch.testing.assert_close(found.float(), expected, atol=1e-4 if dtype == torch.float32 else 0.2, rtol=1e-2)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
