@@ -52,9 +52,9 @@ def write_tiny_ensemble(folder: Path, *, classes: ClassList = DCASE7) -> Path:
     """An ensemble of two checkpoints of one system: the first class has both as members, the others one or the other."""
     system, config = read_config(TINY)
     runs = [write_untrained(folder / "checkpoints", classes=classes, seed=seed) for seed in (0, 1)]
+    stages = system.samples_from(config)
     members = [
-        Member(system=system.name, checkpoints={stage: f"checkpoints/{steps[stage].id}" for stage in system.samples_from(config)})
-        for steps in runs
+        Member(system=system.name, checkpoints={stage: f"checkpoints/{steps[stage].id}" for stage in stages}) for steps in runs
     ]
     chosen = {name: (members[label % 2],) for label, name in enumerate(classes.names)}
     chosen[classes.names[0]] = tuple(m.model_copy(update={"share": s}) for m, s in zip(members, (0.7, 0.3), strict=True))

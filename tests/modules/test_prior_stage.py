@@ -10,7 +10,7 @@ from foleyray.modules.pixelsnail import PixelSNAILSettings
 from foleyray.modules.prior_stage import PriorSettings, PriorStage
 from foleyray.stage import Step
 from tests.modules.priors import SMALL, grids, small
-from tests.modules.test_pixelsnail_public import published
+from tests.modules.test_public_pixelsnail import published
 
 GRID, WORDS, CLASSES = (6, 10), 12, 3
 

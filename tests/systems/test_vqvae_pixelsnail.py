@@ -20,7 +20,7 @@ FOLDER = "systems/vqvae_pixelsnail"
 TINY = f"{FOLDER}/tiny.yaml"
 SMALLER = (
     "tokenizer={channels: 8, residual_channels: 4, halvings: 3, words: 16, width: 4, class_weight: 0.01}",
-    "prior={network: {channels: 8, residual_channels: 8, blocks: 1, resblocks: 1, heads: 2, head_width: 4, condition_width: 4}}",
+    "prior={network: {channels: 8, residual_channels: 8, blocks: 1, resblocks: 1, heads: 2, head_width: 4}}",
 )
 VOCODER = (
     "vocoder={kind: hifigan, layout: {channels: 32, residual_kernels: [3], dilations: [[1]]}, judge_width: 4}",
