@@ -16,6 +16,13 @@ from foleyray.system import read_config
 TINY = "systems/contrastive_gan/tiny.yaml"
 SMALLER = ("generator.width=4", "generator.max_channels=8", "vocoder.iterations=2")
 """What makes the tiny system sound in a moment; the clip stays as long as it is."""
+CODES = "systems/vqvae_pixelsnail/tiny.yaml"
+SMALLER_CODES = (
+    "tokenizer={channels: 8, residual_channels: 4, halvings: 3, words: 16, width: 4, class_weight: 0.01}",
+    "prior={network: {channels: 8, residual_channels: 8, blocks: 1, resblocks: 1, heads: 2, head_width: 4}}",
+    "vocoder.iterations=2",
+)
+"""The same for the system of codes."""
 
 
 def write_untrained(
@@ -59,3 +66,13 @@ def write_tiny_ensemble(folder: Path, *, classes: ClassList = DCASE7) -> Path:
     chosen = {name: (members[label % 2],) for label, name in enumerate(classes.names)}
     chosen[classes.names[0]] = tuple(m.model_copy(update={"share": s}) for m, s in zip(members, (0.7, 0.3), strict=True))
     return Ensemble(clip=config.clip, class_list=classes, classes=chosen).save(folder)
+
+
+def write_ensemble_of_two_systems(folder: Path) -> Path:
+    """The tiny ensemble, whose last class is answered by codes."""
+    file = write_tiny_ensemble(folder)
+    steps = write_untrained(folder / "checkpoints", config_file=CODES, overrides=SMALLER_CODES)
+    paths = {stage: f"checkpoints/{steps[stage].id}" for stage in ("tokenizer", "prior")}
+    ensemble = Ensemble.load(file)
+    last = {ensemble.class_list.names[-1]: (Member(system="vqvae_pixelsnail", checkpoints=paths),)}
+    return ensemble.model_copy(update={"classes": ensemble.classes | last}).save(folder)

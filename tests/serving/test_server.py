@@ -18,12 +18,12 @@ from foleyray.clips import DCASE7
 from foleyray.config import UserError
 from foleyray.generation import EnsembleSampler, Recipe, Request, consecutive, open_generator
 from foleyray.serving.app import build, served
-from tests.ensembles import write_tiny_ensemble
+from tests.ensembles import write_ensemble_of_two_systems
 
 
 @pytest.fixture(scope="module")
 def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_ensemble(tmp_path_factory.mktemp("ensemble"))
+    return write_ensemble_of_two_systems(tmp_path_factory.mktemp("ensemble"))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,9 @@ def test_one_sound_of_each_class_over_http(client: httpx.Client, generator: Ense
         assert response.content == generator.generate([Request(label, 11)])[0].encode("wav")
         with soundfile.SoundFile(io.BytesIO(response.content)) as file:
             assert (file.samplerate, file.frames) == (22_050, 88_200)
-            assert Recipe.model_validate_json(file.comment).class_name == name
+            recipe = Recipe.model_validate_json(file.comment)
+        assert recipe.class_name == name
+        assert recipe.system == ("vqvae_pixelsnail" if label == 6 else "contrastive_gan")
 
 
 @pytest.mark.ray

@@ -14,14 +14,9 @@ from foleyray.progress import Quiet
 from foleyray.system import load_sampler, names, read_config
 from foleyray.train.run import train
 from tests.corpus.recordings import make_store, write_corpus
-from tests.ensembles import write_untrained
+from tests.ensembles import CODES, SMALLER_CODES, write_untrained
 
 FOLDER = "systems/vqvae_pixelsnail"
-TINY = f"{FOLDER}/tiny.yaml"
-SMALLER = (
-    "tokenizer={channels: 8, residual_channels: 4, halvings: 3, words: 16, width: 4, class_weight: 0.01}",
-    "prior={network: {channels: 8, residual_channels: 8, blocks: 1, resblocks: 1, heads: 2, head_width: 4}}",
-)
 VOCODER = (
     "vocoder={kind: hifigan, layout: {channels: 32, residual_kernels: [3], dilations: [[1]]}, judge_width: 4}",
     "training.vocoder={steps: 2, batch_size: 2, checkpoint_every: 2, keep: 1}",
@@ -33,7 +28,7 @@ SHORT = tuple(f"training.{stage}={{steps: 4, batch_size: 2, checkpoint_every: 2}
 def steps(request, tmp_path_factory):
     """Untrained checkpoints of every stage."""
     run = tmp_path_factory.mktemp("run")
-    return write_untrained(run, config_file=TINY, overrides=[*SMALLER, *request.param])
+    return write_untrained(run, config_file=CODES, overrides=[*SMALLER_CODES, *request.param])
 
 
 @pytest.mark.parametrize(("config", "tokenizer"), [("baseline", 2_207_297), ("cmu_b", 2_207_297 + 455)])
@@ -73,11 +68,11 @@ def test_each_clip_has_its_own_sampling_parameters(steps):
 
 @pytest.mark.slow
 def test_one_training_of_all_stages_sounds(tmp_path):
-    config = read_config(TINY)[1]
+    config = read_config(CODES)[1]
     store = make_store(
         write_corpus(tmp_path / "wav", {"Rain": 8, "Hail": 8}), tmp_path / "store", clip=config.clip, mel=config.mel
     )
-    system, settings = read_config(TINY, [*SMALLER, *VOCODER, *SHORT])
+    system, settings = read_config(CODES, [*SMALLER_CODES, *VOCODER, *SHORT])
     found = train(system, settings, open_store(store.path), tmp_path / "run", workers=0, progress=Quiet())
     assert {stage: [step.card.step for step in saved] for stage, saved in found.items()} == {
         "vocoder": [0, 2],
@@ -108,7 +103,7 @@ def test_one_training_of_all_stages_sounds(tmp_path):
 )
 def test_settings_that_do_not_fit_are_refused(overrides, sentence):
     with pytest.raises(UserError, match=sentence):
-        read_config(TINY, overrides)
+        read_config(CODES, overrides)
 
 
 def test_every_shipped_config_is_read():
