@@ -41,6 +41,11 @@ class Case:
     """Stage -> the loss of its first turn with the same random numbers, before and after the ten steps."""
     checkpoints: dict[str, Checkpoint]
 
+    def batch_of(self, stage: Stage) -> Batch:
+        """As many clips as the stage's training takes at once."""
+        count = self.config.training[stage.name].batch_size
+        return {name: column[:count] for name, column in self.batch.items()}
+
     @property
     def stages(self) -> tuple[Stage, ...]:
         return self.system.stages(self.config, DCASE7)
@@ -64,13 +69,13 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         training = config.training[stage.name].model_copy(update={"steps": STEPS})
         nets = stage.build({name: case.nets[name] for name in stage.needs})
         loop = Loop(stage, training, nets, Alone(torch.device("cpu")))
-        before = _fixed_loss(stage, nets, case.batch)
-        steps = [loop.advance([case.batch]) for _ in range(STEPS)]
+        before = _fixed_loss(stage, nets, case.batch_of(stage))
+        steps = [loop.advance([case.batch_of(stage)]) for _ in range(STEPS)]
         case.losses[stage.name] = [
             {f"{turn}.{name}": float(value) for turn, losses in step.items() for name, value in losses.items()}
             for step in steps
         ]
-        case.fixed[stage.name] = (before, _fixed_loss(stage, nets, case.batch))
+        case.fixed[stage.name] = (before, _fixed_loss(stage, nets, case.batch_of(stage)))
         case.nets[stage.name] = nets
         if isinstance(stage, MakesColumn):
             with torch.no_grad():
@@ -159,7 +164,7 @@ def test_each_turn_changes_only_the_nets_it_owns(case: Case) -> None:
         for turn, owned in stage.turns.items():
             before, optimizer = _copy(nets), stage.optimizer(turn, nets)
             optimizer.zero_grad()
-            stage.loss(turn, nets, case.batch, step)["loss"].backward()
+            stage.loss(turn, nets, case.batch_of(stage), step)["loss"].backward()
             optimizer.step()
             changed = {key.split(".")[0] for key, value in nets.state_dict().items() if not torch.equal(value, before[key])}
             assert changed == set(owned), f"turn {turn} of stage {stage.name} changed {changed}, it owns {set(owned)}"
@@ -172,7 +177,7 @@ def test_checkpoint_out_and_in_gives_equal_outputs(case: Case) -> None:
         found.restore(nets, averaged=False)
         for key, value in case.nets[stage.name].state_dict().items():
             assert torch.equal(nets.state_dict()[key], value), key
-        assert _fixed_loss(stage, nets, case.batch) == case.fixed[stage.name][1]
+        assert _fixed_loss(stage, nets, case.batch_of(stage)) == case.fixed[stage.name][1]
 
 
 def test_sampler_makes_whole_clips_within_range(case: Case) -> None:
