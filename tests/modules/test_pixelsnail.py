@@ -16,6 +16,7 @@ PAPER = (20, 86)
 CORNERS = ((0, 0), (0, 85), (19, 85), (9, 40))
 
 
+@pytest.mark.slow
 def test_paper_size_is_exact() -> None:
     with torch.device("meta"):
         prior = PixelSNAIL(PixelSNAILSettings(), PAPER, 512, 7)
@@ -178,6 +179,7 @@ def test_validation_knows_no_dropout_and_begins_near_a_uniform_guess() -> None:
     assert stage.loss("prior", nets, batch, step)["loss"] != stage.loss("prior", nets, batch, step)["loss"]
 
 
+@pytest.mark.slow
 def test_grids_are_learnt_by_heart_and_come_back_for_their_class() -> None:
     """One grid a class cannot be drawn at temperature 0 unless the class says which; eight grids are eight classes."""
     torch.manual_seed(0)

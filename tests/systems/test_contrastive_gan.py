@@ -445,6 +445,7 @@ def test_threads_change_neither_the_sound_nor_the_setting(sampler: ContrastiveGa
     assert torch.equal(*found)
 
 
+@pytest.mark.slow
 def test_a_neural_vocoder_sounds_the_same_in_any_company(tmp_path: Path) -> None:
     config = _with_neural_vocoder()
     found = load_sampler(
