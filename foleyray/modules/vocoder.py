@@ -21,6 +21,11 @@ class GriffinLimSettings(Config):
     iterations: int = Field(32, ge=1)
     momentum: float = Field(0.99, ge=0, le=2)
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages that train it."""
+        return ()
+
 
 Judge = Literal["periods", "scales"]
 
@@ -49,6 +54,11 @@ class HiFiGANSettings(Config):
     betas: tuple[float, float] = (0.8, 0.99)
     decay: float = Field(0.999, gt=0, le=1, description="factor on the learning rate")
     decay_every: int = Field(800, ge=1, description="steps for which that factor stands; the paper's epoch")
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages that train it."""
+        return ("vocoder",)
 
     def check(self, clip: ClipSpec, mel: MelSpec) -> None:
         """Raises UserError where rates, segment, clip and mel do not fit together."""

@@ -14,7 +14,7 @@ from foleyray.modules.discriminators import Judgement, MultiPeriodDiscriminator,
 from foleyray.modules.hifigan import HiFiGAN, weight_normed
 from foleyray.modules.public_hifigan import load_public
 from foleyray.modules.segments import Segments
-from foleyray.modules.vocoder import HiFiGANSettings, Judge
+from foleyray.modules.vocoder import GriffinLimSettings, HiFiGANSettings, Judge
 from foleyray.stage import Batch, Losses, Step
 
 JUDGES: dict[Judge, Callable[[int], nn.Module]] = {"periods": MultiPeriodDiscriminator, "scales": MultiScaleDiscriminator}
@@ -112,6 +112,11 @@ class VocoderStage:
         made = nets["generator"](_log_mel(mel, wave))[:, : wave.shape[1]]
         made = F.pad(made, (0, wave.shape[1] - made.shape[1]))
         return {"loss": distance(self.full_band, made, wave), "copy_synthesis": distance(mel, made, wave)}
+
+
+def vocoder_stages(settings: GriffinLimSettings | HiFiGANSettings, clip: ClipSpec, mel: MelSpec) -> tuple[VocoderStage, ...]:
+    """The stages that train the vocoder of those settings: none where it needs no training."""
+    return (VocoderStage(settings, clip, mel),) if isinstance(settings, HiFiGANSettings) else ()
 
 
 def distance(mel: Mel, made: Tensor, real: Tensor) -> Tensor:

@@ -84,10 +84,6 @@ class Config(SystemConfig):
         return self.contrast in ("csupcon", "oc-supcon")
 
     @property
-    def has_neural_vocoder(self) -> bool:
-        return isinstance(self.vocoder, HiFiGANSettings)
-
-    @property
     def shape(self) -> tuple[int, int]:
         """Bands and frames of a clip's mel."""
         return self.mel.bands, self.mel.frames(self.clip.num_samples)
@@ -100,7 +96,7 @@ class Config(SystemConfig):
         inputs = len(STEPS) - self.generator.fold + 1
         if self.generator.latent % inputs:
             raise ValueError(f"generator.latent {self.generator.latent} must split evenly over {inputs} inputs")
-        stages = {"gan"} | ({"encoder"} if self.has_source else set()) | ({"vocoder"} if self.has_neural_vocoder else set())
+        stages = {"gan", *self.vocoder.stages} | ({"encoder"} if self.has_source else set())
         if not stages <= set(self.training):
             raise ValueError(f"training must have the stages {sorted(stages)}, found {sorted(self.training)}")
         self.scale.check(self.mel)

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from foleyray.clips import ClassList
-from foleyray.modules.vocoder import HiFiGANSettings
-from foleyray.modules.vocoder_stage import VocoderStage
+from foleyray.modules.vocoder_stage import vocoder_stages
 from foleyray.stage import Batch, Losses, Stage, Step
 from foleyray.systems.contrastive_gan import losses
 from foleyray.systems.contrastive_gan.augment import Augmenter
@@ -21,13 +20,13 @@ from foleyray.systems.contrastive_gan.nets import Discriminator, Generator
 def stages(config: Config, classes: ClassList) -> tuple[Stage, ...]:
     """In training order."""
     encoder = (EncoderStage(config),) if config.has_source else ()
-    vocoder = (VocoderStage(config.vocoder, config.clip, config.mel),) if isinstance(config.vocoder, HiFiGANSettings) else ()
+    vocoder = vocoder_stages(config.vocoder, config.clip, config.mel)
     return (*encoder, *vocoder, GanStage(config, len(classes.names)))
 
 
 def samples_from(config: Config) -> tuple[str, ...]:
     """The stages whose checkpoints make the sound."""
-    return ("vocoder", "gan") if config.has_neural_vocoder else ("gan",)
+    return (*config.vocoder.stages, "gan")
 
 
 class EncoderStage:

@@ -25,10 +25,9 @@ class Config(SystemConfig):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        wanted = {"tokenizer", "prior"}
+        wanted = {"tokenizer", "prior", *self.vocoder.stages}
         if isinstance(self.vocoder, HiFiGANSettings):
             self.vocoder.check(self.clip, self.mel)
-            wanted |= {"vocoder"}
         if not wanted <= set(self.training):
             raise ValueError(f"training must have the stages {sorted(wanted)}, found {sorted(self.training)}")
         self.tokenizer.grid(self.mel.bands, self.mel.frames(self.clip.num_samples))

@@ -3,8 +3,7 @@
 from foleyray.clips import ClassList
 from foleyray.modules.prior_stage import PriorStage
 from foleyray.modules.tokenizer_stage import TokenizerStage
-from foleyray.modules.vocoder import HiFiGANSettings
-from foleyray.modules.vocoder_stage import VocoderStage
+from foleyray.modules.vocoder_stage import vocoder_stages
 from foleyray.stage import Stage
 from foleyray.systems.vqvae_pixelsnail.config import Config
 
@@ -12,11 +11,11 @@ from foleyray.systems.vqvae_pixelsnail.config import Config
 def stages(config: Config, classes: ClassList) -> tuple[Stage, ...]:
     """In training order."""
     num_classes = len(classes.names)
-    vocoder = (VocoderStage(config.vocoder, config.clip, config.mel),) if isinstance(config.vocoder, HiFiGANSettings) else ()
+    vocoder = vocoder_stages(config.vocoder, config.clip, config.mel)
     tokenizer = TokenizerStage(config.tokenizer, config.mel, config.clip, num_classes)
     return (*vocoder, tokenizer, PriorStage(config.prior, config.grid, config.tokenizer.words, num_classes))
 
 
 def samples_from(config: Config) -> tuple[str, ...]:
     """The stages whose checkpoints make the sound."""
-    return (*(("vocoder",) if isinstance(config.vocoder, HiFiGANSettings) else ()), "tokenizer", "prior")
+    return (*config.vocoder.stages, "tokenizer", "prior")
