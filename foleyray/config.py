@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
-from pathlib import Path
-from typing import Any, Self
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 
 class UserError(ValueError):
@@ -20,6 +20,17 @@ class UserError(ValueError):
 
     Doors turn it into one sentence and exit code 2 (422 over HTTP); anything else is a fault of ours.
     """
+
+
+def _below(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not path or "\\" in path or PurePosixPath(path).is_absolute() or ".." in parts:
+        raise ValueError("must be a relative path that stays inside its folder")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_below)]
+"""A path below the folder of the file that names it."""
 
 
 class Config(BaseModel):

@@ -4,25 +4,16 @@ An ensemble lies in a folder of its own, `ensemble.yaml` beside `checkpoints/`; 
 below that folder, so the folder can be copied to a server as it is.
 """
 
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
 
 import yaml
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from foleyray.clips import ClassList, ClipSpec
-from foleyray.config import Config, UserError, fingerprint, read_yaml
+from foleyray.config import Config, RelativePath, UserError, fingerprint, read_yaml
 from foleyray.files import write_whole
-
-
-def _below(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if not path or "\\" in path or PurePosixPath(path).is_absolute() or ".." in parts:
-        raise ValueError("must be a relative path that stays inside the ensemble's folder")
-    return path
-
-
-RelativePath = Annotated[str, AfterValidator(_below)]
+from foleyray.selection import Selection
 
 
 def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
@@ -87,6 +78,8 @@ class Member(Config):
     system: str
     checkpoints: dict[str, RelativePath]
     params: dict[str, float | int | str] = {}
+    selection: Selection | None = None
+    takes_prompts: bool = Field(False, description="whether it also makes what a request says in words")
     share: float = Field(1.0, gt=0, le=1)
     evidence: Evidence | None = None
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -44,6 +44,25 @@ class Sampler(Protocol):
         ...
 
 
+@runtime_checkable
+class Prompted(Sampler, Protocol):
+    """A sampler that is told in words what to make."""
+
+    def sample(
+        self,
+        labels: Tensor,
+        params: Sequence[SamplingParams],
+        seeds: Sequence[int],
+        prompts: Sequence[str | None] | None = None,
+    ) -> Tensor:
+        """As `Sampler.sample`; a clip with a prompt is made after it, the others (None) after their class."""
+        ...
+
+    def targets(self, labels: Tensor, prompts: Sequence[str | None]) -> Tensor:
+        """What the sounds are made after: vectors float32 (B, D) of unit length on the CPU, in the space of stage `clap`."""
+        ...
+
+
 @dataclass(frozen=True)
 class System:
     """What a folder in `systems/` exports as `SYSTEM`.
@@ -59,6 +78,8 @@ class System:
     stages: Callable[[Any, ClassList], tuple[Stage, ...]]
     sampler: Callable[[Any, Mapping[str, Checkpoint], torch.device], Sampler]
     samples_from: Callable[[Any], tuple[str, ...]]
+    takes_prompts: Callable[[Any], bool] = lambda config: False
+    """Whether the samplers of a config are `Prompted`."""
 
 
 def names() -> list[str]:

@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "foleyray"
 
 FLOOR = {
-    **dict.fromkeys(("__init__", "config", "clips", "sampling", "ensemble", "files", "progress"), 0),
-    **dict.fromkeys(("stage", "system", "checkpoint", "audio"), 1),
+    **dict.fromkeys(("__init__", "config", "clips", "sampling", "selection", "ensemble", "files", "progress"), 0),
+    **dict.fromkeys(("stage", "system", "checkpoint", "audio", "pretrained"), 1),
     "modules": 2,
     "systems": 3,
     "metrics": 3,
