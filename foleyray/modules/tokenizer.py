@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from foleyray.config import Config, UserError
 from foleyray.modules.scaling import MelScale
 from foleyray.modules.schedules import Constant, Schedule
+from foleyray.modules.texture import Texture
 from foleyray.modules.vq import Quantised, Quantiser
 
 
@@ -114,6 +115,7 @@ class Tokenizer(nn.Module):
         self.projection = nn.Conv2d(settings.channels, settings.width, 1)
         self.quantiser = Quantiser(settings.words, settings.width, settings.decay, settings.restart_after)
         self.decoder = _decoder(settings)
+        self.texture = Texture(settings.words, 2**settings.halvings, settings.decay)
         self.classes = nn.Linear(settings.width, num_classes) if settings.class_weight else None
 
     def forward(self, mel: Tensor) -> Reading:

@@ -47,6 +47,7 @@ class TokenizerStage:
     def loss(self, turn: str, nets: nn.ModuleDict, batch: Batch, step: Step) -> Losses:
         net = _tokenizer(nets)
         reading = net(batch["mel"])
+        net.texture.learn(batch["mel"] - reading.mel, reading.quantised.codes)
         net.quantiser.learn(reading.latents, reading.quantised.codes, step.generator)
         return self._losses(reading, batch)
 

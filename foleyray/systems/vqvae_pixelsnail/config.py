@@ -37,4 +37,5 @@ class Config(SystemConfig):
 class VqvaePixelsnailParams(SamplingParams):
     temperature: float = Float(0.7, 1.1, start=1.0, help="below 1 likelier codes, and less varied")
     top_p: float = Float(0.9, 1.0, start=1.0, help="the likeliest codes that have this share of the probability between them")
+    texture: float = Float(0.0, 1.5, start=0.0, help="noise for what decoding smooths away; 0: none, as in the papers")
     top_k: int = Int(1, 32_768, start=32_768, help="so many of the likeliest codes at most", searched=False)

@@ -50,19 +50,21 @@ class VqvaePixelsnailSampler:
             top_p=[item.top_p for item in chosen],
             seeds=seeds,
         )
+        texture = torch.tensor([item.texture for item in chosen])
         if self.device.type != "cpu":
-            return self._sound(codes, seeds)
+            return self._sound(codes, texture, seeds)
         # A clip for each thread: it has the same bits in any company, and a small batch stays in the cache.
         with single_threads() as threads:
-            each = threads.map(lambda clip: self._sound(codes[clip : clip + 1], seeds[clip : clip + 1]), range(len(codes)))
-            return torch.cat(list(each))
+            return torch.cat(list(threads.map(self._sound, codes.split(1), texture.split(1), [[seed] for seed in seeds])))
 
     @torch.inference_mode()
-    def _sound(self, codes: Tensor, seeds: Sequence[int]) -> Tensor:
-        """codes (B, rows, cols) -> wave (B, T) on the CPU"""
-        mel = self.tokenizer.decode(codes.to(self.device)).clamp(min=self.floor)
-        noise = torch.stack([self.vocoder.noise(torch.Generator().manual_seed(seed)) for seed in seeds])
-        return self.vocoder(mel, noise.to(self.device)).cpu()
+    def _sound(self, codes: Tensor, texture: Tensor, seeds: Sequence[int]) -> Tensor:
+        """codes (B, rows, cols), texture (B,) -> wave (B, T) on the CPU"""
+        draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+        noise = torch.stack([self.vocoder.noise(draw) for draw in draws])
+        mel, spread = self.tokenizer.decode(codes.to(self.device)), self.tokenizer.texture(codes.to(self.device))
+        grain = torch.stack([torch.randn(mel.shape[1:], generator=draw) for draw in draws]) * texture[:, None, None]
+        return self.vocoder((mel + spread * grain.to(self.device)).clamp(min=self.floor), noise.to(self.device)).cpu()
 
 
 def build(config: Config, checkpoints: Mapping[str, Checkpoint], device: torch.device) -> VqvaePixelsnailSampler:
