@@ -89,7 +89,7 @@ def test_the_class_is_read_before_the_words() -> None:
     assert torch.equal(nets["tokenizer"](batch["mel"]).logits, logits)
 
 
-def test_only_training_teaches_the_codebook() -> None:
+def test_only_training_teaches_codebook_and_texture() -> None:
     stage, batch = _stage(restart_after=1), _batch()
     nets = _built(stage)
     before = _state(nets)
@@ -100,8 +100,9 @@ def test_only_training_teaches_the_codebook() -> None:
     assert codes.dtype == torch.int16 and codes.shape == (6, 20, 86)
     assert found["used_words"] == codes.unique().numel()
     assert stage.loss("tokenizer", nets.train(), batch, _step())["mse"].item() == pytest.approx(found["mse"].item())
-    assert "quantiser.codebook" in _changed(nets, before)
-    assert all(key.startswith("quantiser") for key in _changed(nets, before))
+    changed = _changed(nets, before)
+    assert {"quantiser.codebook", "texture.squares", "texture.counts"} <= changed
+    assert all(key.startswith(("quantiser", "texture")) for key in changed)
 
 
 def test_codes_are_refused_in_training_mode() -> None:
