@@ -95,10 +95,11 @@ def _clap(spec: str) -> Any:
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
     from foleyray.metrics.clap import Clap
+    from foleyray.pretrained.clap import PublishedClap, read_texts
 
     with tempfile.TemporaryDirectory() as folder:
         ClapFeatureExtractor(sampling_rate=48_000, truncation="rand_trunc", padding="repeatpad").save_pretrained(folder)
-        return Clap(ClapModel(ClapConfig()).eval(), Path(folder), "folder", "random", "cpu")
+        return Clap(PublishedClap(ClapModel(ClapConfig()).eval(), read_texts(Path(folder)), "random"), "folder", "cpu")
 
 
 def _mert(spec: str) -> Any:

@@ -45,6 +45,11 @@ class ClassList(Config):
         raise UserError(f"unknown class '{text}'{near}; classes: {', '.join(self.names)}")
 
 
+def spoken(class_name: str) -> str:
+    """A class name as words: DogBark -> dog bark."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[_-]", " ", class_name).lower()
+
+
 def _plain(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.casefold())
 

@@ -1,6 +1,5 @@
 """CLAP score: how well sounds fit their class by name, in an embedding that hears and reads."""
 
-import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from foleyray.clips import spoken
 from foleyray.evaluation.embedding import Listening
 from foleyray.metrics.embeddings import ClipEmbeddings
 from foleyray.metrics.intervals import Measured, draws, measured
@@ -16,8 +16,7 @@ from foleyray.metrics.stats import Floats
 
 def prompt(class_name: str) -> str:
     """What a class is called in a sentence: DogBark -> "This is a sound of dog bark." """
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[_-]", " ", class_name).lower()
-    return f"This is a sound of {words}."
+    return f"This is a sound of {spoken(class_name)}."
 
 
 def clap_scores(

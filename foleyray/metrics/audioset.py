@@ -1,8 +1,7 @@
-"""The two front ends of the AudioSet networks: log-mel patches with TensorFlow's conventions, and mel decibels with librosa's.
+"""The front end of the AudioSet networks VGGish and YAMNet: log-mel patches with TensorFlow's conventions.
 
 Sources: Hershey et al., "CNN Architectures for Large-Scale Audio Classification" (2017), section 3.1, and the published
-front end of VGGish and YAMNet, which differ in the offset below the logarithm only; for decibels Kong et al., "PANNs"
-(2020), section III, whose front end CLAP shares with other numbers. The networks live beside this file.
+front end of the two, which differ in the offset below the logarithm only.
 """
 
 import torch
@@ -56,27 +55,3 @@ class LogMelPatches(nn.Module):
         """Zeros that complete the last patch: 5,360 for the 64,000 samples of 4 s and a hop of 48."""
         first, step = WINDOW + (PATCH - 1) * HOP, self.hop * HOP
         return max(first - num_samples, 0) or -(num_samples - first) % step
-
-
-class MelDecibels(nn.Module):
-    """wave (B, T) -> 10 log10 of the mel power (B, frames, bands): centred Hann frames, reflected at both ends.
-
-    Power below 1e-10 counts as 1e-10. `matrix` (fft // 2 + 1, bands) is what a network was trained with, and its type is
-    the precision of the transform. T must be more than half a frame.
-    """
-
-    matrix: Tensor
-    window: Tensor
-
-    def __init__(self, matrix: Tensor, hop: int) -> None:
-        super().__init__()
-        self.fft, self.hop = 2 * (len(matrix) - 1), hop
-        self.register_buffer("matrix", matrix, persistent=False)
-        self.register_buffer("window", torch.hann_window(self.fft, dtype=matrix.dtype), persistent=False)
-
-    def forward(self, wave: Tensor) -> Tensor:
-        spectrum = torch.stft(
-            wave.to(self.matrix.dtype), self.fft, self.hop, window=self.window, pad_mode="reflect", return_complex=True
-        )
-        power = spectrum.real.square() + spectrum.imag.square()
-        return 10.0 * torch.log10((power.transpose(1, 2) @ self.matrix).clamp(min=1e-10))

@@ -4,8 +4,6 @@ An embedder is a file beside this one with `build(recipe, weights, device, progr
 Resampling, batches and bookkeeping by clip belong to `embeddings.py`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -77,8 +75,8 @@ def card(embedder: Embedder) -> EmbedderCard:
 def find(spec: str, weights: Path | str | None, device: torch.device | str, progress: Progress = Quiet()) -> Embedder:
     """The embedder of a spec `name` or `name:recipe`, such as `logmel`, `vggish` or `vggish:16k`.
 
-    Published weights are looked for, or fetched, as `weights.py` says. Raises UserError where the spec is unknown or the
-    weights are missing or are not the published ones.
+    Published weights are looked for, or fetched, as `pretrained.weights` says. Raises UserError where the spec is unknown or
+    the weights are missing or are not the published ones.
     """
     name, recipe = name_and_recipe(spec)
     place = Path(weights) if weights else None
@@ -100,15 +98,3 @@ def keep(silence: Tensor, limit: float | None) -> Tensor:
     if limit is None:
         return torch.ones_like(silence, dtype=torch.bool)
     return (silence <= limit).scatter(1, silence.argmin(dim=1, keepdim=True), True)
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """No TF32 on a GPU: its 10 bits would move embeddings by more than two implementations of one network differ."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foleyray.config import UserError
-from foleyray.metrics.embedder import Embedding, full_precision
-from foleyray.metrics.hub import HubModel
-from foleyray.metrics.tensors import load, read_pickled
-from foleyray.metrics.weights import WeightsFile
+from foleyray.metrics.embedder import Embedding
+from foleyray.pretrained.hub import HubModel
+from foleyray.pretrained.precision import full_precision
+from foleyray.pretrained.tensors import load, read_pickled
+from foleyray.pretrained.weights import WeightsFile
 from foleyray.progress import Progress
 
 WEIGHTS = WeightsFile(

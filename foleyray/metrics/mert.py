@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from transformers import HubertConfig, HubertModel
 
-from foleyray.metrics.embedder import Embedding, full_precision
-from foleyray.metrics.hub import HubModel
-from foleyray.metrics.tensors import load, read_pickled
-from foleyray.metrics.weights import WeightsFile
+from foleyray.metrics.embedder import Embedding
+from foleyray.pretrained.hub import HubModel
+from foleyray.pretrained.precision import full_precision
+from foleyray.pretrained.tensors import load, read_pickled
+from foleyray.pretrained.weights import WeightsFile
 from foleyray.progress import Progress
 
 WEIGHTS = WeightsFile(
@@ -68,7 +69,7 @@ class Mert:
 
 
 def build(recipe: str, weights: Path | None, device: torch.device | str, progress: Progress) -> Mert:
-    """The embedder with the published weights, found or fetched, and verified, as `hub.py` says."""
+    """The embedder with the published weights, found or fetched, and verified, as `pretrained.hub` says."""
     path = MODEL.locate(weights, progress) / WEIGHTS.name
     # The defaults are HuBERT base, of which the published config.json is a copy.
     network = build_network(read_pickled(path), f"MERT weights {path.name}", HubertConfig())

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from foleyray.config import UserError
-from foleyray.metrics.audioset import MelDecibels
-from foleyray.metrics.embedder import Embedding, full_precision
-from foleyray.metrics.tensors import load, read_pickled
-from foleyray.metrics.weights import WeightsFile
+from foleyray.metrics.embedder import Embedding
+from foleyray.pretrained.decibels import MelDecibels
+from foleyray.pretrained.precision import full_precision
+from foleyray.pretrained.tensors import load, read_pickled
+from foleyray.pretrained.weights import WeightsFile
 from foleyray.progress import Progress
 
 WEIGHTS = WeightsFile(
@@ -114,7 +115,7 @@ class Panns:
 
 
 def build(recipe: str, weights: Path | None, device: torch.device | str, progress: Progress) -> Panns:
-    """The embedder with the published weights, found or fetched, and verified, as `weights.py` says."""
+    """The embedder with the published weights, found or fetched, and verified, as `pretrained.weights` says."""
     tensors, mel = read_weights(WEIGHTS.locate(weights, progress))
     network = Network()
     load(network, tensors, f"PANNs weights {WEIGHTS.name}")

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from foleyray.config import UserError
 from foleyray.metrics.audioset import HOP, PATCH, SAMPLE_RATE_HZ, WINDOW, LogMelPatches
 from foleyray.metrics.checkpoint_v1 import read_checkpoint
-from foleyray.metrics.embedder import Embedding, full_precision
-from foleyray.metrics.tensors import content_id, load, read_pickled
-from foleyray.metrics.weights import WeightsFile
+from foleyray.metrics.embedder import Embedding
+from foleyray.pretrained.precision import full_precision
+from foleyray.pretrained.tensors import content_id, load, read_pickled
+from foleyray.pretrained.weights import WeightsFile
 from foleyray.progress import Progress
 
 CHECKPOINT = WeightsFile(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from foleyray.config import UserError
 from foleyray.metrics.audioset import SAMPLE_RATE_HZ, LogMelPatches
 from foleyray.metrics.embedder import Embedding, keep
-from foleyray.metrics.weights import WeightsFile
+from foleyray.pretrained.weights import WeightsFile
 from foleyray.progress import Progress
 
 WEIGHTS = WeightsFile(
@@ -135,5 +135,5 @@ class YamNet:
 
 
 def build(recipe: str, weights: Path | None, device: torch.device | str, progress: Progress) -> YamNet:
-    """The embedder with the published weights, found and verified as `weights.py` says."""
+    """The embedder with the published weights, found and verified as `pretrained.weights` says."""
     return YamNet(build_network(read_weights(WEIGHTS.locate(weights, progress))), recipe, WEIGHTS.id, device)

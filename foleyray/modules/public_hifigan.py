@@ -69,7 +69,7 @@ def load_public(weights: Path, settings: Path, mel: MelSpec) -> HiFiGAN:
     _check_mel(public.mel(str(settings)), mel, settings)
     layout = public.layout(str(settings))
     layout.check(mel)
-    generator, found = HiFiGAN(layout, mel.bands), _without_norm(_read_state(weights), weights)
+    generator, found = HiFiGAN(layout, mel.bands), without_norm(_read_state(weights), weights)
     _check_shapes(found, generator.state_dict(), weights)
     generator.load_state_dict(found)
     return folded(generator)
@@ -115,7 +115,7 @@ def _check_mel(theirs: MelSpec, ours: MelSpec, origin: Path) -> None:
             )
 
 
-def _without_norm(state: dict[str, Tensor], origin: Path) -> dict[str, Tensor]:
+def without_norm(state: dict[str, Tensor], origin: Path) -> dict[str, Tensor]:
     """Plain weights: direction over its own norm, times length; what has no norm stays as it is."""
     plain = dict(state)
     for length_end, direction_end in NORMS:

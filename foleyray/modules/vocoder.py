@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Protocol, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from foleyray.audio.griffin_lim import GriffinLim
@@ -71,7 +71,34 @@ class HiFiGANSettings(Config):
             )
 
 
-VocoderSettings = Annotated[GriffinLimSettings | HiFiGANSettings, Field(discriminator="kind")]
+AUDIOLDM = HiFiGANLayout(channels=1024, rates=(5, 4, 2, 2, 2), kernels=(16, 16, 8, 4, 4))
+
+
+class SpeechT5Settings(Config):
+    """A SpeechT5HifiGan of transformers, used as it is published; the defaults are AudioLDM's."""
+
+    kind: Literal["speecht5"] = "speecht5"
+    start: str = Field(
+        description="its folder, that of a pipeline with a sub-folder `vocoder`, or the pipeline's name on the hub, with "
+        "`@revision` after it where it must not change"
+    )
+    layout: HiFiGANLayout = AUDIOLDM
+    normalize_before: bool = Field(False, description="whether it normalises each band of the mel by numbers of its own")
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages that keep its weights."""
+        return ("vocoder",)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.layout.resblock != 1:
+            raise ValueError("transformers' HiFi-GAN has two convolutions for each dilation; set vocoder.layout.resblock to 1")
+        return self
+
+
+AnyVocoder = GriffinLimSettings | HiFiGANSettings | SpeechT5Settings
+VocoderSettings = Annotated[AnyVocoder, Field(discriminator="kind")]
 
 
 class Vocoder(Protocol):
@@ -87,11 +114,12 @@ class Vocoder(Protocol):
 
 
 class NeuralVocoder(nn.Module):
-    """A trained generator in the place of a vocoder. See `Vocoder`."""
+    """A generator, frames (B, bands, frames) -> wave (B, T), in the place of a vocoder. See `Vocoder`."""
 
-    def __init__(self, generator: HiFiGAN, num_samples: int) -> None:
+    def __init__(self, generator: nn.Module, num_samples: int) -> None:
         super().__init__()
-        self.generator, self.num_samples = folded(generator), num_samples
+        self.generator = folded(generator) if isinstance(generator, HiFiGAN) else generator
+        self.num_samples = num_samples
 
     def noise(self, generator: torch.Generator) -> Tensor:
         return torch.empty(0)
@@ -101,9 +129,7 @@ class NeuralVocoder(nn.Module):
         return nn.functional.pad(wave, (0, self.num_samples - wave.shape[1]))
 
 
-def open_vocoder(
-    settings: GriffinLimSettings | HiFiGANSettings, clip: ClipSpec, mel: MelSpec, trained: Checkpoint | None
-) -> Vocoder:
+def open_vocoder(settings: AnyVocoder, clip: ClipSpec, mel: MelSpec, trained: Checkpoint | None) -> Vocoder:
     """The vocoder of those settings, with the weights of `trained`, a checkpoint of the stage `vocoder`, where it has some.
 
     Raises UserError where that checkpoint takes other mels, or does not fit the layout.
@@ -111,16 +137,26 @@ def open_vocoder(
     if isinstance(settings, GriffinLimSettings):
         return GriffinLim(mel, clip.num_samples, settings.iterations, settings.momentum)
     assert trained is not None
-    if trained.card.mel_id != mel.id:
+    taken = trained.card.mel_id
+    if isinstance(settings, SpeechT5Settings):  # it may take other mels than those of the corpus it was copied beside
+        taken = MelSpec.parse(trained.card.config["mel"], f"card of {trained.path}").id
+    if taken != mel.id:
         raise UserError(
-            f"vocoder {trained.id} takes mel {trained.card.mel_id}, it is given mel {mel.id} ({mel.bands} bands, "
+            f"vocoder {trained.id} takes mel {taken}, it is given mel {mel.id} ({mel.bands} bands, "
             f"hop {mel.hop}); use the config it was trained with, or train again"
         )
-    nets = nn.ModuleDict({"generator": weight_normed(HiFiGAN(settings.layout, mel.bands))})
+    nets = nn.ModuleDict({"generator": _fresh(settings, mel)})
     try:
         nets.load_state_dict({key: value for key, value in trained.weights().items() if key.startswith("generator.")})
     except RuntimeError as error:
         raise UserError(f"checkpoint {trained.path} does not fit the vocoder of its config: {error}") from None
-    generator = nets["generator"]
-    assert isinstance(generator, HiFiGAN)
-    return NeuralVocoder(generator, clip.num_samples)
+    return NeuralVocoder(nets["generator"], clip.num_samples)
+
+
+def _fresh(settings: HiFiGANSettings | SpeechT5Settings, mel: MelSpec) -> nn.Module:
+    """The generator of those settings, to be filled from a checkpoint alone."""
+    if isinstance(settings, HiFiGANSettings):
+        return weight_normed(HiFiGAN(settings.layout, mel.bands))
+    from foleyray.modules.speecht5_vocoder import SpeechT5Generator  # transformers takes seconds to import
+
+    return SpeechT5Generator(settings, mel)

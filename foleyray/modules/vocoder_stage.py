@@ -14,8 +14,8 @@ from foleyray.modules.discriminators import Judgement, MultiPeriodDiscriminator,
 from foleyray.modules.hifigan import HiFiGAN, weight_normed
 from foleyray.modules.public_hifigan import load_public
 from foleyray.modules.segments import Segments
-from foleyray.modules.vocoder import GriffinLimSettings, HiFiGANSettings, Judge
-from foleyray.stage import Batch, Losses, Step
+from foleyray.modules.vocoder import AnyVocoder, GriffinLimSettings, HiFiGANSettings, Judge
+from foleyray.stage import Batch, Losses, Stage, Step
 
 JUDGES: dict[Judge, Callable[[int], nn.Module]] = {"periods": MultiPeriodDiscriminator, "scales": MultiScaleDiscriminator}
 
@@ -114,9 +114,15 @@ class VocoderStage:
         return {"loss": distance(self.full_band, made, wave), "copy_synthesis": distance(mel, made, wave)}
 
 
-def vocoder_stages(settings: GriffinLimSettings | HiFiGANSettings, clip: ClipSpec, mel: MelSpec) -> tuple[VocoderStage, ...]:
-    """The stages that train the vocoder of those settings: none where it needs no training."""
-    return (VocoderStage(settings, clip, mel),) if isinstance(settings, HiFiGANSettings) else ()
+def vocoder_stages(settings: AnyVocoder, clip: ClipSpec, mel: MelSpec) -> tuple[Stage, ...]:
+    """The stages that train or keep the vocoder of those settings: none where it has no weights."""
+    if isinstance(settings, HiFiGANSettings):
+        return (VocoderStage(settings, clip, mel),)
+    if isinstance(settings, GriffinLimSettings):
+        return ()
+    from foleyray.modules.speecht5_vocoder import SpeechT5VocoderStage  # transformers takes seconds to import
+
+    return (SpeechT5VocoderStage(settings, clip, mel),)
 
 
 def distance(mel: Mel, made: Tensor, real: Tensor) -> Tensor:

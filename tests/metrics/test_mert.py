@@ -9,10 +9,10 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 from foleyray.config import UserError
 from foleyray.metrics import mert
 from foleyray.metrics.embedder import find
-from foleyray.metrics.hub import HubModel
 from foleyray.metrics.mert import Mert, build_network
-from foleyray.metrics.tensors import read_pickled
-from foleyray.metrics.weights import WeightsFile
+from foleyray.pretrained.hub import HubModel
+from foleyray.pretrained.tensors import read_pickled
+from foleyray.pretrained.weights import WeightsFile
 
 SMALL = HubertConfig(
     hidden_size=24,

@@ -10,11 +10,11 @@ import torch
 
 from foleyray.config import UserError
 from foleyray.metrics import panns
-from foleyray.metrics.audioset import MelDecibels
 from foleyray.metrics.embedder import find
 from foleyray.metrics.panns import FRONT, MEL, Network, Panns, read_weights
-from foleyray.metrics.tensors import load
-from foleyray.metrics.weights import WeightsFile
+from foleyray.pretrained.decibels import MelDecibels
+from foleyray.pretrained.tensors import load
+from foleyray.pretrained.weights import WeightsFile
 
 narrow = partial(Network, widths=(4, 5, 6, 7, 8, 9), dim=12)
 

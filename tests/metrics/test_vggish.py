@@ -10,11 +10,12 @@ import torch
 
 from foleyray.config import UserError
 from foleyray.metrics import vggish
-from foleyray.metrics.embedder import find, full_precision
+from foleyray.metrics.embedder import find
 from foleyray.metrics.embeddings import embed_clips
-from foleyray.metrics.tensors import content_id, load
 from foleyray.metrics.vggish import VARIABLES, Network, VGGish, read_weights, scaled
-from foleyray.metrics.weights import WeightsFile
+from foleyray.pretrained.precision import full_precision
+from foleyray.pretrained.tensors import content_id, load
+from foleyray.pretrained.weights import WeightsFile
 from tests.shared import SHARED
 from tests.tensorflow_v1 import write_checkpoint
 

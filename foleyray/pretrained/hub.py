@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foleyray.config import UserError
-from foleyray.metrics.weights import WeightsFile, search_folders
+from foleyray.pretrained.weights import WeightsFile, search_folders
 from foleyray.progress import Progress
 
 

@@ -9,9 +9,9 @@ import pytest
 from huggingface_hub import constants
 
 from foleyray.config import UserError
-from foleyray.metrics import weights as room
-from foleyray.metrics.hub import HubModel
-from foleyray.metrics.weights import WeightsFile
+from foleyray.pretrained import weights as room
+from foleyray.pretrained.hub import HubModel
+from foleyray.pretrained.weights import WeightsFile
 from foleyray.progress import Quiet
 
 CONTENT = b"a small published file"

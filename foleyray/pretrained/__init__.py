@@ -1,0 +1,1 @@
+"""Networks and weights as others publish them: found, verified, fetched and read."""
