@@ -3,7 +3,8 @@
 <folder>/<split>/*.parquet   id, label and the column, in the files and in the order of the store it was made from
 <folder>/store.json          that store's card, with the column's type and shape and the checkpoint that made it
 
-The card appears last. What is interrupted goes on with the files that are still missing.
+Several of them join into one store with all their columns. The card appears last. What is interrupted goes on with the files
+that are still missing.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -72,11 +73,48 @@ def write_piece(source: Path, target: Path, recipe: Recipe, encode: Encode) -> i
     columns = {name: np.concatenate([part[name] for part in parts]) for name in ("id", "label", recipe.name)}
     tensor = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(columns[recipe.name]))
     table = pa.table({"id": columns["id"].tolist(), "label": pa.array(columns["label"], pa.int64()), recipe.name: tensor})
+    _write_table(target, table)
+    return len(table)
+
+
+def _write_table(target: Path, table: pa.Table) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_whole(target, sink.getvalue().to_pybytes())
-    return len(table)
+
+
+def join_columns(stores: Sequence[Store], folder: Path) -> Store:
+    """The store in `folder` that holds the columns of all `stores`, each made from the same one; made once.
+
+    Raises UserError where a file of one holds other clips than that of another.
+    """
+    first = stores[0]
+    made = {name: column for store in stores for name, column in store.card.made.items()}
+    with suppress(UserError):
+        found = open_store(folder)
+        if found.fingerprint == first.fingerprint and found.card.made == made:
+            return found
+    for split in SPLITS:
+        for file in first.files(split):
+            target = folder / split / file.name
+            if not target.exists():
+                _write_table(target, _joined([store.path / split / file.name for store in stores]))
+    write_whole(folder / "store.json", first.card.model_copy(update={"made": made}).model_dump_json(indent=1))
+    return open_store(folder)
+
+
+def _joined(files: Sequence[Path]) -> pa.Table:
+    table = pq.read_table(files[0])
+    for file in files[1:]:
+        other = pq.read_table(file)
+        if not other["id"].equals(table["id"]):
+            raise UserError(
+                f"{file} and {files[0]} hold different clips, the same are expected; remove both folders and train again"
+            )
+        for name in other.column_names[2:]:
+            table = table.append_column(other.schema.field(name), other[name])
+    return table
 
 
 def _encoded(source: Path, recipe: Recipe, encode: Encode) -> Iterator[Columns]:

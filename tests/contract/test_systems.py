@@ -100,12 +100,14 @@ def _batch(config: SystemConfig) -> Batch:
 
 
 def _card(case: Case, stage: Stage, **changes: str) -> Card:
+    training = {"training": {stage.name: case.config.training[stage.name].model_dump(mode="json")}}
+    shared = stage.identity.model_dump(mode="json") | training if isinstance(stage, Shared) else None
     values = {
-        "system": None if isinstance(stage, Shared) else case.system.name,
+        "system": None if shared else case.system.name,
         "stage": stage.name,
         "run": "0" * 8,
         "step": STEPS,
-        "config": case.config.model_dump(mode="json"),
+        "config": shared or case.config.model_dump(mode="json"),
         "classes": DCASE7,
         "mel_id": case.config.mel.id,
         "corpus": "contract",

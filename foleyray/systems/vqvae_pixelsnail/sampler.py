@@ -55,7 +55,8 @@ class VqvaePixelsnailSampler:
             return self._sound(codes, texture, seeds)
         # A clip for each thread: it has the same bits in any company, and a small batch stays in the cache.
         with single_threads() as threads:
-            return torch.cat(list(threads.map(self._sound, codes.split(1), texture.split(1), [[seed] for seed in seeds])))
+            parts = torch.split(codes, 1), torch.split(texture, 1), [[seed] for seed in seeds]
+            return torch.cat(list(threads.map(self._sound, *parts)))
 
     @torch.inference_mode()
     def _sound(self, codes: Tensor, texture: Tensor, seeds: Sequence[int]) -> Tensor:
