@@ -5,6 +5,7 @@ just made, so what was measured is what is served.
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -94,9 +95,11 @@ class Picking:
         wanted, threshold = self.wanted, self.threshold
         assert len(scores) == len(wanted) > 0
         self._rounds += 1
-        allowed = [score if score <= CEILING else WORST for score in scores]  # also what is no number
-        best = max(range(len(allowed)), key=allowed.__getitem__)
-        accepted = scores[best] <= CEILING and scores[best] >= threshold
+        usable = [math.isfinite(score) and score <= CEILING for score in scores]
+        # Of two opposite vectors the cosine may lie a rounding below the worst.
+        allowed = [max(score, WORST) if use else WORST for score, use in zip(scores, usable, strict=True)]
+        best = max(range(len(allowed)), key=lambda index: (allowed[index], usable[index]))
+        accepted = usable[best] and allowed[best] >= threshold
         if accepted or self.pick is None or allowed[best] > self.pick.score:
             candidate, score = wanted[best], allowed[best]
         else:

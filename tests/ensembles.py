@@ -1,6 +1,6 @@
 """Real ensembles for tests: the smallest systems, untrained, saved and named as training and search would."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -11,6 +11,10 @@ from foleyray.checkpoint import Card, Checkpoint
 from foleyray.clips import DCASE7, ClassList
 from foleyray.config import fingerprint
 from foleyray.ensemble import Ensemble, Member
+from foleyray.modules.clap_stage import clap_stage
+from foleyray.modules.tiny_clap import TinyClapSettings
+from foleyray.selection import Selection
+from foleyray.stage import Shared
 from foleyray.system import read_config
 
 TINY = "systems/contrastive_gan/tiny.yaml"
@@ -23,6 +27,15 @@ SMALLER_CODES = (
     "vocoder.iterations=2",
 )
 """The same for the system of codes."""
+WORDS = "systems/ldm/tiny.yaml"
+SMALLER_WORDS = (
+    "clap={kind: tiny, dim: 16, channels: [4, 8]}",
+    "vae={fold: 4, widths: [8, 8], blocks: 1, groups: 4, mid_attention: false, latent_channels: 2}",
+    "denoiser={widths: [8, 8], blocks: 1, attention: [false, true], heads: 2, groups: 4, condition_width: 16}",
+    "vocoder={kind: griffin_lim, iterations: 2}",
+    "pretrained=false",
+)
+"""The same for the system that is told in words."""
 
 
 def write_untrained(
@@ -37,11 +50,11 @@ def write_untrained(
         for stage in system.stages(config, classes):
             nets[stage.name] = stage.build({name: nets[name] for name in stage.needs})
             card = Card(
-                system=system.name,
+                system=None if isinstance(stage, Shared) else system.name,
                 stage=stage.name,
                 run=fingerprint(stage.name, seed, config, classes),
                 step=0,
-                config=config.model_dump(mode="json"),
+                config=(stage.identity if isinstance(stage, Shared) else config).model_dump(mode="json"),
                 classes=classes,
                 mel_id=config.mel.id,
                 needs={name: steps[name].id for name in stage.needs},
@@ -53,6 +66,42 @@ def write_untrained(
             folder = run / stage.name / card.run
             steps[stage.name] = checkpoint.save(folder, card, nets[stage.name].state_dict(), None, {})
     return steps
+
+
+SCORER = TinyClapSettings(dim=16, channels=(4, 8))
+"""A small embedding of sounds and sentences."""
+
+
+def write_scorer(run: Path, *, classes: ClassList = DCASE7, seed: int = 0) -> Checkpoint:
+    """Step 0 of the stage `clap` below `run`; weights drawn from `seed`."""
+    _, config = read_config(TINY)
+    stage = clap_stage(SCORER, config.clip, classes)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        nets = stage.build({})
+    card = Card(
+        system=None,
+        stage=stage.name,
+        run=fingerprint(stage.name, seed, classes),
+        step=0,
+        config=stage.identity.model_dump(mode="json"),
+        classes=classes,
+        mel_id=config.mel.id,
+        corpus="00000000",
+        version=__version__,
+        commit="unknown",
+    )
+    return checkpoint.save(run / stage.name / card.run, card, nets.state_dict(), None, {})
+
+
+def with_selections(file: Path, selections: Mapping[str, Selection]) -> Path:
+    """The ensemble of that file, whose members of some classes select."""
+    ensemble = Ensemble.load(file)
+    changed = {
+        name: tuple(member.model_copy(update={"selection": selection}) for member in ensemble.classes[name])
+        for name, selection in selections.items()
+    }
+    return ensemble.model_copy(update={"classes": ensemble.classes | changed}).save(file.parent)
 
 
 def write_tiny_ensemble(folder: Path, *, classes: ClassList = DCASE7) -> Path:
@@ -68,9 +117,21 @@ def write_tiny_ensemble(folder: Path, *, classes: ClassList = DCASE7) -> Path:
     return Ensemble(clip=config.clip, class_list=classes, classes=chosen).save(folder)
 
 
-def write_ensemble_of_two_systems(folder: Path) -> Path:
-    """The tiny ensemble, whose last class is answered by codes."""
+def write_prompted_ensemble(folder: Path) -> Path:
+    """The tiny ensemble, whose Rain and MovingMotorVehicle are told in words; of the rain the best of three is chosen."""
     file = write_tiny_ensemble(folder)
+    steps = write_untrained(folder / "checkpoints", config_file=WORDS, overrides=SMALLER_WORDS)
+    paths = {stage: f"checkpoints/{steps[stage].id}" for stage in ("clap", "vae", "ldm_finetune")}
+    member = Member(system="ldm", checkpoints=paths, params={"steps": 5}, takes_prompts=True)
+    chosen = member.model_copy(update={"selection": Selection(scorer=paths["clap"])})
+    ensemble = Ensemble.load(file)
+    told = {"MovingMotorVehicle": (member,), "Rain": (chosen,)}
+    return ensemble.model_copy(update={"classes": ensemble.classes | told}).save(folder)
+
+
+def write_ensemble_of_every_system(folder: Path) -> Path:
+    """The prompted ensemble, whose last class is answered by codes."""
+    file = write_prompted_ensemble(folder)
     steps = write_untrained(folder / "checkpoints", config_file=CODES, overrides=SMALLER_CODES)
     paths = {stage: f"checkpoints/{steps[stage].id}" for stage in ("tokenizer", "prior")}
     ensemble = Ensemble.load(file)

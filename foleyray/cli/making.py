@@ -1,7 +1,7 @@
 """The commands that make things: stores, checkpoints, ensembles, sounds, a server."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +24,7 @@ from foleyray.cli.options import (
     Workers,
 )
 from foleyray.config import UserError
+from foleyray.selection import Pick
 from foleyray.tables import print_counts, print_ensemble, print_table
 from foleyray.terminal import progress_for, say
 
@@ -132,9 +133,11 @@ def generate(
     source: Annotated[str, typer.Argument(metavar="ENSEMBLE|CHECKPOINT", help="An ensemble's folder, or a checkpoint's")],
     out: Out,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", help="A class, may be repeated; without it: every class")
+        list[str] | None,
+        typer.Option("--class", help="A class, may be repeated; without it: every class, or with a prompt none"),
     ] = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, max=100_000, help="Sounds per class")] = 1,
+    prompt: Annotated[str | None, typer.Option(help="What to make, in words, where a system takes them")] = None,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=100_000, help="Sounds per class, or of the prompt")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first sound; the next ones count on")] = 0,
     form: Annotated[Form, typer.Option("--format")] = Form.wav,
     params: Annotated[list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="A sampling parameter")] = None,
@@ -144,11 +147,14 @@ def generate(
     from foleyray.generation import consecutive, open_generator, write_sounds
 
     generator = open_generator(source)
-    labels = [generator.classes.index(name) for name in classes or generator.classes.names]
+    names = classes or ([] if prompt is not None else generator.classes.names)
+    labels: list[int | None] = [generator.classes.index(name) for name in names] or [None]
     values = _read_values(params or [])
-    requests = [request for label in labels for request in consecutive(label, seed, count, values)]
-    files = write_sounds(generator, requests, out, form.value, progress_for(quiet))
-    say(f"{len(files)} sounds in {out}")
+    requests = [request for label in labels for request in consecutive(label, seed, count, values, prompt)]
+    written = write_sounds(generator, requests, out, form.value, progress_for(quiet))
+    if written.picks:
+        _print_picks(written.picks)
+    say(f"{len(written.files)} sounds in {out}")
 
 
 @app.command()
@@ -187,6 +193,21 @@ def _run(
     page = run_plan(plan, progress_for(quiet))
     print_ensemble(out)
     say(f"report: {page}")
+
+
+def _print_picks(picks: Mapping[str, Sequence[Pick]]) -> None:
+    rows = [
+        [
+            name,
+            len(chosen),
+            f"{sum(pick.accepted for pick in chosen) / len(chosen):.0%}",
+            f"{sum(pick.made for pick in chosen) / len(chosen):.1f}",
+            sum(pick.score for pick in chosen) / len(chosen),
+        ]
+        for name, chosen in picks.items()
+    ]
+    caption = "accepted: share whose likeness reached the threshold, the others are the best of all that were made"
+    print_table("selection", ["class", "sounds", "accepted", "made per sound", "mean likeness"], rows, caption)
 
 
 def _read_values(params: Sequence[str]) -> dict[str, float | int | str]:

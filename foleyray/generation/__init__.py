@@ -3,15 +3,18 @@
 No concrete system is named here, and nothing here knows HTTP or Ray.
 """
 
-from foleyray.generation.files import recipe_of, write_sounds
-from foleyray.generation.opening import checkpoints_of, open_ensemble
-from foleyray.generation.request import SEEDS, FieldError, Recipe, Request, Sound, consecutive, fault
+from foleyray.generation.files import Written, recipe_of, write_sounds
+from foleyray.generation.opening import Contents, contents_of, open_ensemble
+from foleyray.generation.request import PROMPT_LENGTH, PROMPTS, SEEDS, FieldError, Recipe, Request, Sound, consecutive, fault
 from foleyray.generation.roster import Part, Roster, Take, limits
 from foleyray.generation.sampler import MAX_BATCH, EnsembleSampler, open_generator
 
 __all__ = [
     "MAX_BATCH",
+    "PROMPTS",
+    "PROMPT_LENGTH",
     "SEEDS",
+    "Contents",
     "EnsembleSampler",
     "FieldError",
     "Part",
@@ -20,8 +23,9 @@ __all__ = [
     "Roster",
     "Sound",
     "Take",
-    "checkpoints_of",
+    "Written",
     "consecutive",
+    "contents_of",
     "fault",
     "limits",
     "open_ensemble",

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from foleyray.config import closest
 from foleyray.ensemble import Ensemble, Member
 from foleyray.generation.request import FieldError, Params, Recipe, Request, fault
 from foleyray.sampling import Bounds, SamplingParams
+from foleyray.selection import WORST, Selection
 from foleyray.system import System, find
 
 
@@ -60,9 +61,13 @@ def limits(bounds: Bounds) -> tuple[str, ...] | str:
 
 @dataclass(frozen=True)
 class Take:
-    """A request decided: the part that answers it, the parameters in full, and the recipe."""
+    """A request decided: the part that answers it, the parameters in full, and the recipe.
+
+    `label` is the class whose member answers, also where the request names none.
+    """
 
     part: Part
+    label: int
     params: SamplingParams
     recipe: Recipe
 
@@ -78,34 +83,70 @@ class Roster:
     def systems(self) -> tuple[str, ...]:
         return tuple(sorted({part.system.name for parts in self.parts.values() for part in parts}))
 
-    def take(self, request: Request) -> Take:
-        """Draws the member by the request's seed among those that know the request's parameters; FieldError where none does.
+    @property
+    def prompted(self) -> tuple[str, ...]:
+        """Classes with a member that takes prompts."""
+        return tuple(name for name, parts in self.parts.items() if any(part.member.takes_prompts for part in parts))
 
-        Weighted rendezvous hashing: each member bids log(u) / share with u hashed from class, member and seed, and the
-        highest wins. So shares are kept, the draw has nothing to do with the sound's own random numbers, and leaving
-        members out (because the request sets a parameter they lack) moves no other request to another member.
+    def take(self, request: Request) -> Take:
+        """Draws the member by the request's seed among those that fit the request; FieldError where none does.
+
+        A member fits that knows the request's parameters and, where there is a prompt, takes prompts. Weighted rendezvous
+        hashing: each member bids log(u) / share with u hashed from class, member and seed, and the highest wins. So shares
+        are kept, the draw has nothing to do with the sound's own random numbers, and leaving members out (because the
+        request sets a parameter they lack) moves no other request to another member.
         """
-        name = self.ensemble.class_list.names[request.label]
-        fitting: list[tuple[Part, SamplingParams]] = []
+        fitting: list[tuple[int, Part, SamplingParams]] = []
         refusals: list[FieldError] = []
-        for part in self.parts[name]:
+        for label, part in self._asked(request):
             try:
-                fitting.append((part, part.with_params(request.params)))
+                fitting.append((label, part, part.with_params(request.params)))
             except FieldError as refusal:
                 refusals.append(refusal)
         if not fitting:
-            raise refusals[0]
-        part, params = max(fitting, key=lambda fit: _bid(name, fit[0], request.seed))
+            raise refusals[0] if refusals else self._no_prompts(request)
+        names = self.ensemble.class_list.names
+        label, part, params = max(fitting, key=lambda fit: _bid(names[fit[0]], fit[1], request.seed))
+        return self._decided(request, label, part, params)
+
+    def owns(self) -> list[Take]:
+        """A take of every member of every class, with the member's own parameters."""
+        parts = [(label, part) for label, parts in enumerate(self.parts.values()) for part in parts]
+        return [self._decided(Request(label, 0), label, part, part.params) for label, part in parts]
+
+    def _decided(self, request: Request, label: int, part: Part, params: SamplingParams) -> Take:
         recipe = Recipe(
-            class_name=name,
+            class_name=None if request.label is None else self.ensemble.class_list.names[label],
+            prompt=request.prompt,
             seed=request.seed,
             system=part.system.name,
             checkpoints=part.member.checkpoints,
             params=params.model_dump(),
+            selection=_selection(part.member, request.prompt),
             ensemble=self.id,
             clip=self.ensemble.clip,
         )
-        return Take(part, params, recipe)
+        return Take(part, label, params, recipe)
+
+    def _asked(self, request: Request) -> Iterator[tuple[int, Part]]:
+        for label, parts in enumerate(self.parts.values()):
+            if request.label in (label, None):
+                yield from ((label, part) for part in parts if request.prompt is None or part.member.takes_prompts)
+
+    def _no_prompts(self, request: Request) -> FieldError:
+        whose = (
+            "class of this ensemble" if request.label is None else "member of " + self.ensemble.class_list.names[request.label]
+        )
+        prompted = self.prompted
+        allowed = f"a prompt with one of the classes {', '.join(prompted)}, or with none" if prompted else "no prompt, a class"
+        return FieldError("prompt", f"no {whose} takes prompts", allowed)
+
+
+def _selection(member: Member, prompt: str | None) -> Selection | None:
+    """Of a sound. Likeness to a prompt has another scale than that to a bank, so of such a selection the best alone is left."""
+    if prompt is None or member.selection is None or member.selection.bank is None:
+        return member.selection
+    return member.selection.model_copy(update={"bank": None, "threshold": WORST})
 
 
 def _parts(name: str, members: Sequence[Member]) -> tuple[Part, ...]:

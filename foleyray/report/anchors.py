@@ -71,7 +71,10 @@ def _kept(file: Path) -> Anchors | None:
 
 
 def untrained_sampler(ensemble: Ensemble, folder: Path, train: Path, device: torch.device) -> EnsembleSampler | None:
-    """The same members and parameters with the nets of step 0 in `train`; None where a run no longer holds them."""
+    """The same members and parameters with the nets of step 0 in `train`, none of its sounds selected.
+
+    None where a run no longer holds them.
+    """
 
     def first_step(path: str) -> str:
         card = checkpoint.load(folder / path).card
@@ -79,7 +82,12 @@ def untrained_sampler(ensemble: Ensemble, folder: Path, train: Path, device: tor
 
     classes = {
         name: tuple(
-            member.model_copy(update={"checkpoints": {stage: first_step(path) for stage, path in member.checkpoints.items()}})
+            member.model_copy(
+                update={
+                    "checkpoints": {stage: first_step(path) for stage, path in member.checkpoints.items()},
+                    "selection": None,
+                }
+            )
             for member in members
         )
         for name, members in ensemble.classes.items()

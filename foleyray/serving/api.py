@@ -9,17 +9,23 @@ from foleyray.audio.wav import FORMATS, Format
 from foleyray.clips import ClassList
 from foleyray.config import Config, UserError, closest
 from foleyray.ensemble import Ensemble
-from foleyray.generation import SEEDS, FieldError, Recipe, Request, consecutive, fault
+from foleyray.generation import PROMPT_LENGTH, PROMPTS, SEEDS, FieldError, Recipe, Request, consecutive, fault
 from foleyray.sampling import Bounds
+from foleyray.selection import Pick, Selection
 
 DRAWN_SEEDS = 2**53
 """A seed that the server draws is below this: the largest whole numbers that every JSON reader keeps exact."""
 
 
 class SoundsRequest(Config):
-    """Body of `POST /v1/sounds`."""
+    """Body of `POST /v1/sounds`: a class, a prompt, or both."""
 
-    class_name: str = Field(alias="class", max_length=128, description="class of sound, in any known spelling")
+    class_name: str | None = Field(
+        None, alias="class", max_length=128, description="class of sound, in any known spelling; may be left out with a prompt"
+    )
+    prompt: str | None = Field(
+        None, min_length=1, max_length=PROMPT_LENGTH, description="what to make, in words, where a member takes prompts"
+    )
     count: int = Field(1, ge=1, description="sounds wanted; their seeds are seed, seed + 1, ...")
     seed: int | None = Field(None, ge=0, lt=SEEDS, description="same seed, same sound; left out, one is drawn and told")
     format: Format = Field("wav", description="file format of the sounds")
@@ -32,6 +38,7 @@ class SoundAnswer(Config):
     name: str
     audio: str = Field(description="the file, in base64")
     recipe: Recipe
+    pick: Pick | None = Field(None, description="of how many it was chosen and how; null without a selection")
 
 
 class SoundsAnswer(Config):
@@ -46,6 +53,8 @@ class MemberAnswer(Config):
     system: str
     share: float
     params: dict[str, Bounds]
+    takes_prompts: bool
+    selection: Selection | None = Field(description="how one of several candidates is chosen; null: one sound is made")
 
 
 class ClassAnswer(Config):
@@ -115,11 +124,13 @@ def read_request(body: bytes, classes: ClassList, max_count: int) -> tuple[list[
     except ValidationError as error:
         raise Refused(*(_field_error(dict(item), allowed) for item in error.errors())) from None
     try:
-        label = _label(asked.class_name, classes)
+        if asked.class_name is None and asked.prompt is None:
+            raise FieldError("class", "is missing, and so is a prompt", allowed["class"])
+        label = None if asked.class_name is None else _label(asked.class_name, classes)
         if asked.count > max_count:
             raise FieldError("count", f"{asked.count} is out of bounds", allowed["count"])
         seed = secrets.randbelow(DRAWN_SEEDS - asked.count) if asked.seed is None else asked.seed
-        return consecutive(label, seed, asked.count, asked.params), asked.format
+        return consecutive(label, seed, asked.count, asked.params, asked.prompt), asked.format
     except FieldError as problem:
         raise Refused(problem) from None
 
@@ -127,6 +138,7 @@ def read_request(body: bytes, classes: ClassList, max_count: int) -> tuple[list[
 def _allowed(classes: ClassList, max_count: int) -> dict[str, tuple[str, ...] | str]:
     return {
         "class": classes.names,
+        "prompt": PROMPTS,
         "count": f"a whole number from 1 to {max_count}",
         "seed": f"a whole number from 0 to {SEEDS - 1}",
         "format": tuple(FORMATS),

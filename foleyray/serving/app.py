@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from foleyray import cluster
 from foleyray.config import Config, UserError
-from foleyray.generation import MAX_BATCH, Roster, checkpoints_of, open_ensemble
+from foleyray.generation import MAX_BATCH, Roster, contents_of, open_ensemble
 from foleyray.progress import Progress, Quiet
 
 if TYPE_CHECKING:  # ray is imported only once the environment is prepared for it
@@ -86,7 +86,7 @@ def _checked(args: Mapping[str, Any]) -> tuple[Settings, Roster, Path]:
     settings = Settings.parse(args, "arguments of the server")
     ensemble, folder = open_ensemble(settings.ensemble)
     roster, folder = Roster(ensemble), folder.resolve()
-    checkpoints_of(roster, folder)
+    contents_of(roster, folder)
     return settings, roster, folder
 
 

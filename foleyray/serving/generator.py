@@ -10,7 +10,10 @@ import torch
 from ray import serve
 
 from foleyray.ensemble import Ensemble
-from foleyray.generation import EnsembleSampler, Request, Sound
+from foleyray.generation import EnsembleSampler, FieldError, Request, Sound
+
+Answer = Sound | FieldError
+"""A sound, or why its prompt cannot be made: a value, for an error would be everybody's in the batch."""
 
 
 class Booth:
@@ -21,9 +24,15 @@ class Booth:
         self._thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,))
         self._thread.submit(sampler.warm_up).result()
 
-    async def sample(self, requests: Sequence[Request]) -> list[Sound]:
-        """One sound a request, in their order."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self.sampler.generate, requests)
+    async def sample(self, requests: Sequence[Request]) -> list[Answer]:
+        """One answer a request, in their order."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._answers, requests)
+
+    def _answers(self, requests: Sequence[Request]) -> list[Answer]:
+        refusals = [self.sampler.refusal(request) for request in requests]
+        fit = [request for request, refusal in zip(requests, refusals, strict=True) if refusal is None]
+        sounds = iter(self.sampler.generate(fit))
+        return [next(sounds) if refusal is None else refusal for refusal in refusals]
 
 
 class Generator:
@@ -48,6 +57,6 @@ class Generator:
         self.sample.set_batch_wait_timeout_s(wait_seconds)
 
     @serve.batch
-    async def sample(self, requests: list[Request]) -> list[Sound]:
-        """Called with one request, answered with its sound; Serve gathers the calls."""
+    async def sample(self, requests: list[Request]) -> list[Answer]:
+        """Called with one request, answered with its sound or with what is wrong with it; Serve gathers the calls."""
         return await self.booth.sample(requests)

@@ -9,7 +9,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from foleyray.ensemble import Ensemble
-from foleyray.generation import Request, Roster, Sound
+from foleyray.generation import FieldError, Request, Roster, Sound
 from foleyray.serving.routes import Unavailable, create_app
 
 
@@ -24,11 +24,14 @@ class Ingress:
         return create_app(self.roster, self.sample, self.max_count)
 
     async def sample(self, request: Request) -> Sound:
-        """Raises Unavailable where the generator is gone, going, or has too many waiting already."""
+        """Raises FieldError for a prompt of unknown words, Unavailable where the generator is gone, going, or too busy."""
         system = self.roster.take(request).part.system.name
         try:
-            return await self.generators[system].sample.remote(request)
+            answer: Sound | FieldError = await self.generators[system].sample.remote(request)
         except BackPressureError:
             raise Unavailable(f"too many requests are waiting for {system}; ask again in a moment") from None
         except (RayActorError, DeploymentUnavailableError, ReplicaUnavailableError):
             raise Unavailable(f"the generator {system} was lost and is being started again; ask again in a moment") from None
+        if isinstance(answer, FieldError):
+            raise answer
+        return answer

@@ -7,6 +7,7 @@ import json
 import logging
 import zipfile
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import fastapi
@@ -16,7 +17,8 @@ from starlette.concurrency import run_in_threadpool
 
 from foleyray import __version__
 from foleyray.audio.wav import FORMATS, Format
-from foleyray.generation import FieldError, Recipe, Request, Roster, Sound
+from foleyray.generation import FieldError, Part, Recipe, Request, Roster, Sound
+from foleyray.selection import Pick
 from foleyray.serving.api import (
     ClassAnswer,
     ClassesAnswer,
@@ -42,13 +44,13 @@ class Unavailable(Exception):
 
 
 def create_app(roster: Roster, sample: Sample, max_count: int) -> FastAPI:
-    """The application that answers for `roster`; `sample` is awaited once a sound and may raise Unavailable."""
+    """The application that answers for `roster`; `sample` is awaited once a sound, may raise Unavailable or FieldError."""
     app = FastAPI(title="foleyray", version=__version__, description=_description(roster), redoc_url=None)
     app.add_exception_handler(Refused, _refuse)
 
     @app.post("/v1/sounds", openapi_extra=_body(roster, max_count), responses=_RESPONSES, response_class=Response)
     async def sounds(request: fastapi.Request) -> Response:
-        """Makes `count` sounds of one class: one audio file, a zip of several, or JSON where `Accept` asks for it."""
+        """Makes `count` sounds of a class or a prompt: one audio file, a zip of several, or JSON where `Accept` asks for it."""
         wanted, form = read_request(await _read(request), roster.ensemble.class_list, max_count)
         try:
             for one in wanted:
@@ -92,6 +94,8 @@ async def _read(request: fastapi.Request) -> bytes:
 async def _all(sample: Sample, requests: Sequence[Request]) -> list[Sound]:
     try:
         return await asyncio.gather(*(sample(request) for request in requests))
+    except FieldError as problem:
+        raise Refused(problem) from None
     except Unavailable as error:
         raise HTTPException(503, str(error), {"Retry-After": "1"}) from None
     except Exception:
@@ -106,35 +110,41 @@ def _refuse(request: fastapi.Request, error: Exception) -> Response:
 
 def _answer(sounds: Sequence[Sound], form: Format, accept: str) -> Response:
     files = [(sound.recipe.file_name(form), sound.encode(form)) for sound in sounds]
-    headers = recipe_headers([sound.recipe for sound in sounds])
+    headers = sound_headers(sounds)
     if "application/json" in accept:
         answers = (
-            SoundAnswer(name=name, audio=base64.b64encode(content).decode(), recipe=sound.recipe)
+            SoundAnswer(name=name, audio=base64.b64encode(content).decode(), recipe=sound.recipe, pick=sound.pick)
             for (name, content), sound in zip(files, sounds, strict=True)
         )
         return Response(SoundsAnswer(sounds=tuple(answers)).model_dump_json(), headers=headers, media_type="application/json")
     if len(files) == 1 and "application/zip" not in accept:
         (name, content), media_type = files[0], FORMATS[form]
     else:
-        name, content, media_type = f"{sounds[0].recipe.class_name}.zip", _zip(files), "application/zip"
+        name, content, media_type = f"{sounds[0].recipe.kind}.zip", _zip(files), "application/zip"
     headers["Content-Disposition"] = f'inline; filename="{name}"'
     return Response(content, headers=headers, media_type=media_type)
 
 
-def recipe_headers(recipes: Sequence[Recipe]) -> dict[str, str]:
+def sound_headers(sounds: Sequence[Sound]) -> dict[str, str]:
     """What the sounds share, in ASCII; of several sounds the seed is the first one's, and what differs is left to the files."""
-    each = [
-        {
-            "X-Foleyray-Class": recipe.class_name,
-            "X-Foleyray-System": recipe.system,
-            "X-Foleyray-Ensemble": recipe.ensemble,
-            "X-Foleyray-Checkpoints": json.dumps(recipe.checkpoints),
-            "X-Foleyray-Params": json.dumps(recipe.params),
-        }
-        for recipe in recipes
-    ]
-    shared = {name: value for name, value in each[0].items() if all(other[name] == value for other in each)}
-    return {"X-Foleyray-Seed": str(recipes[0].seed), **shared}
+    first, *others = [{**_of_recipe(sound.recipe), **_of_pick(sound.pick)} for sound in sounds]
+    shared = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
+    return {"X-Foleyray-Seed": str(sounds[0].recipe.seed), **shared}
+
+
+def _of_recipe(recipe: Recipe) -> dict[str, str]:
+    return {
+        **({"X-Foleyray-Class": recipe.class_name} if recipe.class_name else {}),
+        **({"X-Foleyray-Prompt": json.dumps(recipe.prompt)} if recipe.prompt else {}),
+        "X-Foleyray-System": recipe.system,
+        "X-Foleyray-Ensemble": recipe.ensemble,
+        "X-Foleyray-Checkpoints": json.dumps(recipe.checkpoints),
+        "X-Foleyray-Params": json.dumps(recipe.params),
+    }
+
+
+def _of_pick(pick: Pick | None) -> dict[str, str]:
+    return {"X-Foleyray-Pick": json.dumps(asdict(pick))} if pick else {}
 
 
 def _zip(files: Sequence[tuple[str, bytes]]) -> bytes:
@@ -153,18 +163,29 @@ def _classes(roster: Roster) -> ClassesAnswer:
             ClassAnswer(
                 name=name,
                 aliases=tuple(alias for alias, target in classes.aliases.items() if target == name),
-                members=tuple(MemberAnswer(system=p.system.name, share=p.member.share, params=p.space()) for p in parts),
+                members=tuple(_member(part) for part in parts),
             )
             for name, parts in roster.parts.items()
         )
     )
 
 
+def _member(part: Part) -> MemberAnswer:
+    return MemberAnswer(
+        system=part.system.name,
+        share=part.member.share,
+        params=part.space(),
+        takes_prompts=part.member.takes_prompts,
+        selection=part.member.selection,
+    )
+
+
 def _description(roster: Roster) -> str:
     names = roster.ensemble.class_list.names
-    clip = roster.ensemble.clip
+    clip, prompted = roster.ensemble.clip, roster.prompted
+    words = f"With a prompt, and with or without its class: {', '.join(prompted)}." if prompted else "None takes prompts."
     return (
-        f"Foley sounds of {clip.seconds:g} s at {clip.sample_rate_hz} Hz. Classes: {', '.join(names)}.\n\n"
+        f"Foley sounds of {clip.seconds:g} s at {clip.sample_rate_hz} Hz. Classes: {', '.join(names)}. {words}\n\n"
         f'    curl -o sound.wav http://HOST:PORT/v1/sounds --json \'{{"class": "{names[0]}", "seed": 7}}\''
     )
 
@@ -174,6 +195,7 @@ def _body(roster: Roster, max_count: int) -> dict[str, Any]:
     names = roster.ensemble.class_list.names
     schema["properties"]["count"]["maximum"] = max_count
     schema["properties"]["class"]["examples"] = list(names)
+    schema["anyOf"] = [{"required": ["class"]}, {"required": ["prompt"]}]
     schema["properties"]["params"]["additionalProperties"] = {"type": ["number", "string"]}
     example = {"class": names[0], "seed": 7}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
@@ -182,8 +204,9 @@ def _body(roster: Roster, max_count: int) -> dict[str, Any]:
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The sounds. Headers X-Foleyray-Seed, -Class, -System, -Ensemble, -Checkpoints and -Params tell the "
-        "recipe, which each file holds in its comment field too.",
+        "description": "The sounds. Headers X-Foleyray-Seed, -Class, -Prompt (a JSON string), -System, -Ensemble, -Checkpoints "
+        "and -Params tell the recipe, which each file holds in its comment field too; X-Foleyray-Pick tells in JSON what a "
+        "selection came to: candidate, score, rounds, made, accepted.",
         "model": SoundsAnswer,
         "content": {"audio/wav": _BINARY, "audio/flac": _BINARY, "application/zip": _BINARY},
     },

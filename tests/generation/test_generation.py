@@ -68,7 +68,7 @@ def test_the_recipe_is_inside_the_file_and_makes_the_same_sound(
     generator: EnsembleSampler, folder: Path, tmp_path: Path
 ) -> None:
     for form in ("wav", "flac"):
-        [file] = write_sounds(generator, [Request(0, 7)], tmp_path, form, Quiet())
+        [file] = write_sounds(generator, [Request(0, 7)], tmp_path, form, Quiet()).files
         assert file.name == f"DogBark_7.{form}"
         with soundfile.SoundFile(file) as sound:
             assert (sound.samplerate, sound.channels, sound.frames) == (22_050, 1, 88_200)
@@ -81,10 +81,10 @@ def test_the_recipe_is_inside_the_file_and_makes_the_same_sound(
 
 def test_files_that_are_there_are_not_made_again(generator: EnsembleSampler, tmp_path: Path) -> None:
     requests = consecutive(0, 0, 3)
-    files = write_sounds(generator, requests, tmp_path, "flac", Quiet())
+    files = write_sounds(generator, requests, tmp_path, "flac", Quiet()).files
     before = [(file.stat().st_mtime_ns, file.read_bytes()) for file in files]
     files[1].write_bytes(b"cut off")
-    assert write_sounds(generator, requests, tmp_path, "flac", Quiet()) == files
+    assert write_sounds(generator, requests, tmp_path, "flac", Quiet()).files == files
     after = [(file.stat().st_mtime_ns, file.read_bytes()) for file in files]
     assert after[0] == before[0] and after[2] == before[2] and after[1][1] == before[1][1]
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"DogBark_{seed}.flac" for seed in range(3)]
@@ -126,7 +126,7 @@ def test_an_ensemble_whose_parts_do_not_fit_is_refused(tmp_path: Path) -> None:
     stage, path = next(iter(rain["checkpoints"].items()))
     for wrong, match in [
         ({**rain, "checkpoints": {stage: path[:-1] + "9"}}, "no checkpoint at"),
-        ({**rain, "checkpoints": {stage: "../" + path}}, "inside the ensemble's folder"),
+        ({**rain, "checkpoints": {stage: "../" + path}}, "stays inside its folder"),
         ({**rain, "checkpoints": {"vocoder": path}}, f"is stage '{stage}'.*names it as stage 'vocoder'"),
         ({**rain, "system": "contrastive_gann"}, "did you mean 'contrastive_gan'"),
     ]:

@@ -2,11 +2,13 @@
 
 import asyncio
 import io
+import json
 import socket
 import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,12 @@ from foleyray.clips import DCASE7
 from foleyray.config import UserError
 from foleyray.generation import EnsembleSampler, Recipe, Request, consecutive, open_generator
 from foleyray.serving.app import build, served
-from tests.ensembles import write_ensemble_of_two_systems
+from tests.ensembles import write_ensemble_of_every_system
 
 
 @pytest.fixture(scope="module")
 def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_ensemble_of_two_systems(tmp_path_factory.mktemp("ensemble"))
+    return write_ensemble_of_every_system(tmp_path_factory.mktemp("ensemble"))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,8 @@ def test_one_sound_of_each_class_over_http(client: httpx.Client, generator: Ense
             assert (file.samplerate, file.frames) == (22_050, 88_200)
             recipe = Recipe.model_validate_json(file.comment)
         assert recipe.class_name == name
-        assert recipe.system == ("vqvae_pixelsnail" if label == 6 else "contrastive_gan")
+        assert recipe.system == {4: "ldm", 5: "ldm", 6: "vqvae_pixelsnail"}.get(label, "contrastive_gan")
+        assert ("x-foleyray-pick" in response.headers) == (name == "Rain")
 
 
 @pytest.mark.ray
@@ -112,12 +115,41 @@ def test_24_concurrent_requests_get_the_sounds_of_generate(url: str, generator: 
 
 
 @pytest.mark.ray
+def test_prompts_over_http_and_one_of_unknown_words_among_them(url: str, generator: EnsembleSampler) -> None:
+    requests = [Request(4 if seed % 2 else None, seed, prompt="a dog in the rain") for seed in range(8)]
+
+    async def ask(client: httpx.AsyncClient, request: Request) -> httpx.Response:
+        named = {} if request.label is None else {"class": DCASE7.names[request.label]}
+        return await client.post("/v1/sounds", json={"prompt": request.prompt, "seed": request.seed, **named})
+
+    async def ask_all() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
+            asked = [*requests[:4], Request(None, 2, prompt="xylophone"), *requests[4:]]
+            return await asyncio.gather(*(ask(client, request) for request in asked))
+
+    answers = asyncio.run(ask_all())
+    refused = answers.pop(4)
+    assert refused.status_code == 422
+    [problem] = refused.json()["detail"]
+    assert problem["field"] == "prompt" and "xylophone" in problem["message"]
+    for answer, sound in zip(answers, generator.generate(requests), strict=True):
+        assert answer.content == sound.encode("wav")
+        assert json.loads(answer.headers["x-foleyray-prompt"]) == "a dog in the rain"
+        picked = json.loads(answer.headers.get("x-foleyray-pick", "null"))
+        assert picked == (sound.pick and asdict(sound.pick))
+
+
+@pytest.mark.ray
 def test_several_sounds_and_refusals_over_http(client: httpx.Client, generator: EnsembleSampler) -> None:
     response = client.post("/v1/sounds", json={"class": "DogBark", "seed": 3, "count": 10})
     archive = zipfile.ZipFile(io.BytesIO(response.content))
     sounds = generator.generate(consecutive(0, 3, 10))
     assert [archive.read(name) for name in archive.namelist()] == [sound.encode("wav") for sound in sounds]
-    for body, field in [({"class": "DogBrk"}, "class"), ({"class": "Rain", "count": 17}, "count")]:
+    for body, field in [
+        ({"class": "DogBrk"}, "class"),
+        ({"class": "Rain", "count": 17}, "count"),
+        ({"class": "DogBark", "prompt": "rain"}, "prompt"),
+    ]:
         refused = client.post("/v1/sounds", json=body)
         assert (refused.status_code, refused.json()["detail"][0]["field"]) == (422, field)
     assert client.post("/v1/sounds", content=b"{").status_code == 422
@@ -139,7 +171,7 @@ def test_a_lost_generator_is_told_and_replaced(client: httpx.Client, generator: 
 
     names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
     [replica] = [name for name in names if name.startswith("SERVE_REPLICA::foleyray#contrastive_gan#")]
-    body = {"class": "Rain", "seed": 2, "count": 16}
+    body = {"class": "Footstep", "seed": 2, "count": 16}
     with ThreadPoolExecutor(1) as pool:
         before = pool.submit(client.post, "/v1/sounds", json=body)
         ray.kill(ray.get_actor(replica, namespace="serve"), no_restart=True)
@@ -151,5 +183,5 @@ def test_a_lost_generator_is_told_and_replaced(client: httpx.Client, generator: 
     assert {answer.status_code for answer in answers} <= {200, 503}
     assert all("ask again" in answer.json()["detail"] for answer in answers if answer.status_code == 503)
     archive = zipfile.ZipFile(io.BytesIO(answers[-1].content))
-    sounds = generator.generate(consecutive(5, 2, 16))
+    sounds = generator.generate(consecutive(1, 2, 16))
     assert [archive.read(name) for name in archive.namelist()] == [sound.encode("wav") for sound in sounds]
