@@ -55,7 +55,8 @@ def make_column(store: Store, recipe: Recipe, folder: Path, *, workers: int, pro
         else:
             _alone(missing, recipe, task)
     field = pq.read_schema(pieces[0][1]).field(recipe.name).type
-    column = MadeColumn(dtype=str(field.value_type), shape=tuple(field.shape), made_by=recipe.made_by)
+    dtype = np.dtype(field.value_type.to_pandas_dtype()).name  # Arrow calls float32 `float`, which numpy takes for float64
+    column = MadeColumn(dtype=dtype, shape=tuple(field.shape), made_by=recipe.made_by)
     card = store.card.model_copy(update={"made": {recipe.name: column}})
     write_whole(folder / "store.json", card.model_dump_json(indent=1))
     return open_store(folder)

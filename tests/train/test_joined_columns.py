@@ -78,6 +78,7 @@ def test_a_stage_learns_from_two_columns_whose_rows_stay_together(store, tmp_pat
         for column in ("codes", "means"):
             alone = open_store(only(tmp_path / column)).read(split, [column])[column]
             assert np.array_equal(rows[column], alone) and rows[column].dtype == alone.dtype
+        assert (rows["codes"].dtype, rows["means"].dtype) == (np.int16, np.float32)
     assert found["reader"][-1].card.step == 20
 
 
