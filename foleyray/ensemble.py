@@ -21,20 +21,40 @@ def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one[0] <= other[1] and other[0] <= one[1]
 
 
+class Second(Config):
+    """A distance of another family, and of another embedder unless the search listens with this one: so a number that was
+    bought by collapsing is seen."""
+
+    metric: str = "kad"
+    embedder: str
+    recipe: str
+    value: float
+    interval: tuple[float, float]
+
+
 class Rival(Config):
     """Another trial of the same search, of the same system or another one, measured on the same terms as the winner."""
 
     system: str
     checkpoints: dict[str, str]
     params: dict[str, float | int | str]
+    selection: Selection | None = None
+    """Its scorer is named by id."""
     search_value: float
     value: float
     interval: tuple[float, float]
+    diversity_ratio: float | None = None
+    second: Second | None = None
+
+
+Protocol = Literal["clean_selection", "paper_selection"]
 
 
 class Evidence(Config):
-    """What was measured when a member was promoted, on seeds and clips the search never saw."""
+    """What was measured when a member, or the mixture of a class, was promoted, on seeds that the search never saw."""
 
+    protocol: Protocol = "clean_selection"
+    """paper_selection: the search chose by the clips that this was measured on, as papers do; clean: by others."""
     metric: str
     embedder: str
     recipe: str
@@ -46,9 +66,15 @@ class Evidence(Config):
     seed: int
     search_value: float
     diversity_ratio: float | None
+    second: Second | None = None
+    acceptance_rate: float | None = None
+    """Share of the sounds whose likeness reached the threshold; None where they were not selected."""
+    made_per_sound: float | None = None
+    """Candidates made for each sound given; None where they were not selected."""
     corpus: str
     rivals: tuple[Rival, ...] = ()
-    """The runner-up first; after it the best trial of every other system."""
+    """The next best in the search first, whichever it is; the best trial of every other system is among them, and the same
+    trial without selection where the sounds are selected."""
     commit: str
     date: str
 
@@ -61,6 +87,14 @@ class Evidence(Config):
     def is_tie(self) -> bool:
         """Whether the intervals of winner and runner-up overlap: either may be the better one."""
         return self.runner_up is not None and overlap(self.interval, self.runner_up.interval)
+
+    @property
+    def label(self) -> str:
+        """What has to stand beside its numbers; empty where nothing has to."""
+        return PAPER_LABEL if self.protocol == "paper_selection" else ""
+
+
+PAPER_LABEL = "paper_selection: chosen on the evaluation clips"
 
 
 class Standing(NamedTuple):
@@ -86,13 +120,19 @@ class Member(Config):
     @property
     def standings(self) -> dict[str, Standing]:
         """System -> how its best trial measured, this member's own first; empty where there is no evidence."""
-        proof = self.evidence
-        if proof is None:
-            return {}
-        found = {self.system: Standing("chosen", proof.value, proof.interval)}
-        for rival in proof.rivals:
-            found.setdefault(rival.system, Standing(_mark(proof, rival), rival.value, rival.interval))
-        return found
+        return _standings(self.system, self.evidence)
+
+
+MIXTURE = "mixture"
+
+
+def _standings(chosen: str, proof: Evidence | None) -> dict[str, Standing]:
+    if proof is None:
+        return {}
+    found = {chosen: Standing("chosen", proof.value, proof.interval)}
+    for rival in proof.rivals:
+        found.setdefault(rival.system, Standing(_mark(proof, rival), rival.value, rival.interval))
+    return found
 
 
 def _mark(chosen: Evidence, rival: Rival) -> Literal["tie", "nearer", "farther"]:
@@ -108,6 +148,8 @@ class Ensemble(Config):
     clip: ClipSpec
     class_list: ClassList
     classes: dict[str, tuple[Member, ...]]
+    mixtures: dict[str, Evidence] = {}
+    """Class -> what its members measured together, of classes with several of them."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -117,6 +159,8 @@ class Ensemble(Config):
             total = sum(member.share for member in members)
             if abs(total - 1) > 1e-6:
                 raise ValueError(f"shares of {name} sum to {total:g}, not 1")
+        if alone := [name for name in self.mixtures if len(self.classes.get(name, ())) < 2]:
+            raise ValueError(f"mixtures of {alone}, which have no two members")
         return self
 
     @property
@@ -126,8 +170,16 @@ class Ensemble(Config):
     @property
     def systems(self) -> tuple[str, ...]:
         """The systems that make a class or were measured beside one that does, by name."""
-        members = [member for members in self.classes.values() for member in members]
-        return tuple(sorted({system for member in members for system in (member.system, *member.standings)}))
+        makers = {member.system for members in self.classes.values() for member in members}
+        return tuple(sorted(makers.union(*map(self.standings, self.classes)) - {MIXTURE}))
+
+    def proof(self, name: str) -> Evidence | None:
+        """What the class as a whole measured, whoever makes it."""
+        return self.mixtures.get(name) or self.classes[name][0].evidence
+
+    def standings(self, name: str) -> dict[str, Standing]:
+        """System -> how its best trial of a class measured; what makes the class comes first, under MIXTURE where it is one."""
+        return _standings(MIXTURE, self.mixtures[name]) if name in self.mixtures else self.classes[name][0].standings
 
     @classmethod
     def load(cls, path: Path | str) -> Self:

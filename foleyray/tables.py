@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from foleyray.ensemble import Ensemble, Evidence, Member, overlap
+from foleyray.ensemble import MIXTURE, Ensemble, Evidence, Member, Standing, overlap
 from foleyray.terminal import console, warn
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from foleyray.metrics.intervals import Measured
     from foleyray.metrics.papers import Printed
 
+MADE = ["class", "system", "share", "checkpoints", "params", "selection"]
+PROVEN = ["FAD", "interval", "KAD", "diversity", "runner-up", "clips", "reference"]
 DISTANCES = [
     *("class", "FAD", "interval", "FAD, n to infinity", "clips", "reference", "frames"),
     *("left out", "nearest", "mean of others", "diversity"),
@@ -52,47 +54,85 @@ def print_counts(title: str, counts: Mapping[str, Mapping[str, int]], caption: s
 def print_ensemble(folder: Path) -> None:
     """Who makes each class, and what was measured when it was promoted; with several systems, how each of them did."""
     ensemble = Ensemble.load(folder)
-    rows = [[name, *_member(member)] for name, members in ensemble.classes.items() for member in members]
-    proof = next(iter(ensemble.classes.values()))[0].evidence
-    caption = ""
-    if proof:
-        caption = f"FAD to held_out by {proof.embedder}:{proof.recipe}, 95 % interval by clip; tie: it overlaps the runner-up's"
-    columns = ["class", "system", "checkpoints", "params", "FAD", "interval", "runner-up", "clips", "reference"]
-    print_table(str(folder / "ensemble.yaml"), columns, rows, caption)
+    proof = ensemble.proof(ensemble.class_list.names[0])
+    rows = [row for name in ensemble.classes for row in _class_rows(ensemble, name)]
+    columns = [*MADE, *PROVEN]
+    hidden = {MADE.index(column) for column in ("share", "selection") if not any(row[MADE.index(column)] for row in rows)}
+    shown = [[cell for place, cell in enumerate(row) if place not in hidden] for row in rows]
+    columns = [column for place, column in enumerate(columns) if place not in hidden]
+    print_table(str(folder / "ensemble.yaml"), columns, shown, _proof_caption(proof) if proof else "")
     if len(ensemble.systems) > 1 and proof:
         print_systems(ensemble, f"{proof.embedder}:{proof.recipe}, n {proof.num_clips}")
 
 
+def _proof_caption(proof: Evidence) -> str:
+    second = f"; KAD by {proof.second.embedder}:{proof.second.recipe}" if proof.second else ""
+    label = f"; {proof.label}" if proof.label else ""
+    return (
+        f"FAD to {proof.reference} by {proof.embedder}:{proof.recipe}, 95 % interval by clip; tie: it overlaps the runner-up's"
+        f"{second}; diversity over that of real clips{label}"
+    )
+
+
 def print_systems(ensemble: Ensemble, terms: str) -> None:
     """A row per class and a column per system: what the best point of each measured on held-out clips."""
-    rows = [[name, *_standings(members[0], ensemble.systems)] for name, members in ensemble.classes.items()]
+    columns = [*([MIXTURE] if ensemble.mixtures else []), *ensemble.systems]
+    rows = [[name, *_standings(ensemble.standings(name), columns)] for name in ensemble.classes]
+    labels = {proof.label for name in ensemble.classes if (proof := ensemble.proof(name)) and proof.label}
     caption = (
         f"FAD to held_out by {terms}, 95 % interval by clip, of each system's best point. *: chosen, by the distance to the "
-        "reference split; tie: its interval overlaps the chosen one's; nearer: it lies below, so the choice did not carry over"
+        f"{'same clips' if labels else 'reference split'}; tie: its interval overlaps the chosen one's; nearer: it lies below, "
+        f"so the choice did not carry over{''.join(f'; {label}' for label in labels)}"
     )
-    print_table("every system", ["class", *ensemble.systems], rows, caption)
+    print_table("every system", ["class", *columns], rows, caption)
 
 
-def _standings(member: Member, systems: Sequence[str]) -> list[object]:
-    standings = member.standings
+def _standings(standings: Mapping[str, Standing], columns: Sequence[str]) -> list[object]:
     return [
-        f"{found.value:.2f} ({_interval(found.interval)}) {_MARKS[found.mark]}".rstrip() if found else "no distance"
-        for found in map(standings.get, systems)
+        f"{found.value:.2f} ({_interval(found.interval)}) {_MARKS[found.mark]}".rstrip()
+        if (found := standings.get(column))
+        else ("" if column == MIXTURE else "no distance")
+        for column in columns
     ]
 
 
 _MARKS = {"chosen": "*", "tie": "tie", "nearer": "nearer", "farther": ""}
 
 
-def _member(member: Member) -> list[object]:
-    params = (f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in member.params.items())
-    steps = ", ".join(f"{stage} {int(path.rpartition('-')[2])}" for stage, path in member.checkpoints.items())
-    made_by: list[object] = [member.system, steps, ", ".join(params)]
-    proof = member.evidence
+def _class_rows(ensemble: Ensemble, name: str) -> Iterator[list[object]]:
+    """The mixture of a class first, where it is one, then its members."""
+    members = ensemble.classes[name]
+    if mixture := ensemble.mixtures.get(name):
+        yield [name, MIXTURE, "", "", "", "", *_proven(MIXTURE, mixture)]
+    for member in members:
+        share = f"{member.share:.0%}" if len(members) > 1 else ""
+        params = (
+            f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in member.params.items()
+        )
+        steps = ", ".join(f"{stage} {int(path.rpartition('-')[2])}" for stage, path in member.checkpoints.items())
+        made_by = [member.system, share, steps, ", ".join(params), _selection(member)]
+        yield [name, *made_by, *_proven(member.system, member.evidence)]
+
+
+def _selection(member: Member) -> str:
+    """How the sounds are chosen, and what it costs."""
+    chosen, proof = member.selection, member.evidence
+    if chosen is None:
+        return ""
+    target = f"{chosen.bank.size} clips" if chosen.bank else "text"
+    text = f"{target}, best of {chosen.candidates}, {chosen.threshold:.3g} or {chosen.max_rounds} rounds"
+    if proof is None or proof.acceptance_rate is None:
+        return text
+    return f"{text}: {proof.acceptance_rate:.0%} accepted, {proof.made_per_sound:.1f} made a sound"
+
+
+def _proven(system: str, proof: Evidence | None) -> list[object]:
     if proof is None:
-        return [*made_by, "", "", "", "", ""]
-    measured = [proof.value, _interval(proof.interval), _runner_up(member.system, proof)]
-    return [*made_by, *measured, proof.num_clips, proof.num_reference_clips]
+        return [""] * len(PROVEN)
+    second = "" if proof.second is None else f"{proof.second.value:.2f} ({_interval(proof.second.interval)})"
+    ratio = "" if proof.diversity_ratio is None else proof.diversity_ratio
+    measured = [proof.value, _interval(proof.interval), second, ratio, _runner_up(system, proof)]
+    return [*measured, proof.num_clips, proof.num_reference_clips]
 
 
 def _runner_up(system: str, proof: Evidence) -> str:

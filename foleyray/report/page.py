@@ -131,7 +131,7 @@ def _makers(ensemble: Ensemble | None) -> dict[str, Any]:
         "makers": {name: " and ".join(dict.fromkeys(each.system for each in members)) for name, members in classes.items()},
         "systems": tables.systems(ensemble) if ensemble else [],
         "leaderboard": tables.leaderboard(ensemble) if ensemble else [],
-        "proof": next((members[0].evidence for members in classes.values()), None),
+        "proofs": tables.proofs(ensemble) if ensemble else [],
     }
 
 

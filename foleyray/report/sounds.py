@@ -15,6 +15,7 @@ from foleyray.generation import EnsembleSampler, consecutive
 from foleyray.report.figures import number
 from foleyray.report.pictures import decibels, spectrogram
 from foleyray.report.scores import SIDE
+from foleyray.report.tables import selection
 
 MOST_GENERATED, MOST_REAL = 4, 3
 """Players of a class; what keeps the page at some megabytes."""
@@ -86,16 +87,23 @@ def recipe(members: Sequence[Member]) -> list[tuple[str, str]]:
         rows.append(("system", f"{member.system}{share}"))
         rows += [("checkpoint", path.removeprefix("checkpoints/")) for path in member.checkpoints.values()]
         rows += [(name, number(value) if isinstance(value, float) else str(value)) for name, value in member.params.items()]
+        if chosen := selection(member):
+            rows.append(("chosen", chosen))
         if member.evidence:
             rows += _evidence(member.system, member.evidence)
     return rows
 
 
 def _evidence(system: str, proof: Evidence) -> list[tuple[str, str]]:
+    label = f"; {proof.label}" if proof.label else ""
     rows = [
-        ("promoted at", f"{_measured(proof.value, proof.interval)}, n {proof.num_clips}"),
+        ("promoted at", f"{_measured(proof.value, proof.interval)}, n {proof.num_clips}{label}"),
         ("search found", f"FAD {number(proof.search_value)}"),
     ]
+    if proof.second:
+        rows.append(("beside it", f"KAD {number(proof.second.value)} by {proof.second.embedder}:{proof.second.recipe}"))
+    if proof.diversity_ratio is not None:
+        rows.append(("diversity", f"{number(proof.diversity_ratio)} of that of real clips"))
     second = proof.runner_up
     if second:
         of = "" if second.system == system else f" of {second.system}"

@@ -1,8 +1,9 @@
 """The tables of distances, of classes against one another and of systems, as rows that the template writes down."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foleyray.ensemble import Ensemble, Standing
+from foleyray.ensemble import MIXTURE, Ensemble, Evidence, Member, Standing
 from foleyray.report.figures import LogScale, warmth
 from foleyray.report.scores import Anchors, ClassAnchors
 
@@ -69,12 +70,47 @@ def _cells(anchors: Anchors, name: str) -> list[Cell]:
 
 
 def systems(ensemble: Ensemble) -> list[str]:
-    """The systems to compare; none where the ensemble's search knew one only."""
-    return list(ensemble.systems) if len(ensemble.systems) > 1 else []
+    """The columns of what is compared, mixtures first; none where the ensemble's search knew one system only."""
+    mixtures = [MIXTURE] if ensemble.mixtures else []
+    return [*mixtures, *ensemble.systems] if len(ensemble.systems) > 1 else []
 
 
 def leaderboard(ensemble: Ensemble) -> list[tuple[str, list[Standing | None]]]:
     """A row a class with what the best point of each system measured; None where it has no distance, or no evidence."""
+    return [(name, [ensemble.standings(name).get(system) for system in systems(ensemble)]) for name in ensemble.classes]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Who makes a class and how its sounds are chosen, in words, and what that measured when it was promoted."""
+
+    name: str
+    makers: list[str]
+    evidence: Evidence
+
+
+def proofs(ensemble: Ensemble) -> list[Proof]:
+    """A row a class, of those that have evidence."""
     return [
-        (name, [members[0].standings.get(system) for system in systems(ensemble)]) for name, members in ensemble.classes.items()
+        Proof(name, [_maker(one, members) for one in members], proof)
+        for name, members in ensemble.classes.items()
+        if (proof := ensemble.proof(name))
     ]
+
+
+def _maker(member: Member, members: Sequence[Member]) -> str:
+    share = f", {member.share:.0%}" if len(members) > 1 else ""
+    chosen = selection(member)
+    return f"{member.system}{share}{f'; {chosen}' if chosen else ''}"
+
+
+def selection(member: Member) -> str:
+    """How a member's sounds are chosen and what that costs; empty where they are given as they are made."""
+    chosen, proof = member.selection, member.evidence
+    if chosen is None:
+        return ""
+    target = f"{chosen.bank.size} training clips" if chosen.bank else "the text"
+    text = f"nearest to {target}, best of {chosen.candidates} until {chosen.threshold:.3g}, at most {chosen.max_rounds} rounds"
+    if proof is None or proof.acceptance_rate is None:
+        return text
+    return f"{text}: {proof.acceptance_rate:.0%} accepted, {proof.made_per_sound:.1f} made for each"

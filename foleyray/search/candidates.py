@@ -54,7 +54,7 @@ def newest(system: System, config: SystemConfig, trained: Trained, classes: Clas
     A stage may meet another step of an earlier stage than the one it was trained on, which is the newest.
     Raises UserError where a stage has no trained checkpoint or was trained on other classes.
     """
-    usable = {stage: [_absolute(c) for c in trained.get(stage, ()) if c.card.step > 0] for stage in system.samples_from(config)}
+    usable = {stage: [absolute(c) for c in trained.get(stage, ()) if c.card.step > 0] for stage in system.samples_from(config)}
     for stage, checkpoints in usable.items():
         if not checkpoints:
             raise UserError(f"stage {stage} of {system.name} has no checkpoint beyond step 0; train it before the search")
@@ -78,9 +78,9 @@ def by_ids(wanted: Mapping[str, str], trained: Trained) -> Candidate:
     for id in wanted.values():
         if id not in known:
             raise UserError(f"the search chose the checkpoint {id}, which is no longer there; search again")
-    return {stage: _absolute(known[id]) for stage, id in wanted.items()}
+    return {stage: absolute(known[id]) for stage, id in wanted.items()}
 
 
-def _absolute(checkpoint: Checkpoint) -> Checkpoint:
-    """Other processes may stand elsewhere."""
+def absolute(checkpoint: Checkpoint) -> Checkpoint:
+    """With its whole path: other processes may stand elsewhere."""
     return replace(checkpoint, path=checkpoint.path.resolve())

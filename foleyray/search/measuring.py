@@ -1,130 +1,136 @@
-"""Contenders measured again on fresh seeds and on clips the search never saw, in this process or in several on Ray.
+"""Contenders measured again on fresh seeds: their sounds, selected as serving selects them, and what two embedders hear."""
 
-<searched>/<class>/measured.json     everything that was measured of the class's contenders, as soon as it is measured
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from torch import Tensor
 
-from foleyray import cluster
-from foleyray.config import Config
-from foleyray.files import write_whole
+from foleyray.ensemble import Second
+from foleyray.metrics.embeddings import ClipEmbeddings
+from foleyray.metrics.intervals import draws, measured
+from foleyray.metrics.kernel import kad
+from foleyray.metrics.pairs import pairs
+from foleyray.metrics.reference import ReferenceClass
 from foleyray.metrics.scores import ClassScore
 from foleyray.search.config import SearchConfig
 from foleyray.search.evaluator import Evaluator, Params
-from foleyray.search.results import Contender
-from foleyray.search.run import check_machine
+from foleyray.search.selecting import select
+from foleyray.selection import Pick, Selection
 
-DEATHS = 2
-"""How often a process that died is begun again."""
-
-
-class Terms(Config):
-    """What has to be equal for two measurements to compare, in the words of `Evidence`."""
-
-    metric: str = "fad"
-    embedder: str
-    recipe: str
-    reference: str
-    num_clips: int
-    seed: int
-    corpus: str
+RESAMPLES = 200
 
 
-class Measured(Config):
-    """What one point of one system scored on these terms."""
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """Sounds by both embedders; `picks` is empty where they were not selected."""
 
-    system: str
-    checkpoints: dict[str, str]
-    params: dict[str, float | int | str]
-    terms: Terms
-    value: float
-    interval: tuple[float, float]
-    num_reference_clips: int
-    diversity_ratio: float | None
-    commit: str
-    date: str
+    first: ClipEmbeddings
+    second: ClipEmbeddings
+    picks: tuple[Pick, ...] = ()
 
-    def is_of(self, contender: Contender, terms: Terms) -> bool:
-        ours = (self.system, self.checkpoints, self.params, self.terms)
-        return ours == (contender.system, contender.checkpoints, contender.params, terms)
+    def take(self, clips: Sequence[int]) -> "Heard":
+        """The clips at these places, without their picks."""
+        return Heard(self.first.take(clips), self.second.take(clips))
+
+    @staticmethod
+    def join(parts: Sequence["Heard"]) -> "Heard":
+        picks = tuple(pick for part in parts for pick in part.picks)
+        first, second = (ClipEmbeddings.join([getattr(part, ear) for part in parts]) for ear in ("first", "second"))
+        return Heard(first, second, picks)
 
 
-class Ledger:
-    """What was measured of a class, kept in a file: nothing is measured twice. A file that cannot be read counts as empty."""
+@dataclass(frozen=True)
+class Judged:
+    """What some sounds scored; both shares are None where they were not selected."""
 
-    file_of: TypeAdapter[list[Measured]] = TypeAdapter(list[Measured])
+    score: ClassScore
+    second: Second
+    acceptance_rate: float | None
+    made_per_sound: float | None
 
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "measured.json"
-        self.known: list[Measured] = []
-        with suppress(FileNotFoundError, ValidationError):
-            self.known = self.file_of.validate_json(self.file.read_bytes())
 
-    def find(self, contender: Contender, terms: Terms) -> Measured | None:
-        return next((one for one in self.known if one.is_of(contender, terms)), None)
+@dataclass(frozen=True)
+class Point:
+    """What makes sounds: `bank` is the file with the vectors of the selection's bank. `kept`: what is heard is handed back."""
 
-    def add(self, found: Sequence[Measured]) -> None:
-        self.known += found
-        write_whole(self.file, self.file_of.dump_json(self.known, indent=1))
+    candidate: int
+    params: Params
+    selection: Selection | None = None
+    bank: Path | None = None
+    kept: bool = False
+
+
+def hear(evaluator: Evaluator, label: int, point: Point, seeds: Sequence[int]) -> Heard:
+    """One sound per seed; raises NotFinite."""
+    rate_hz, parts = evaluator.sampler(point.candidate).clip.sample_rate_hz, []
+    for waves, picks in _sounds(evaluator, label, point, seeds):
+        first = evaluator.hear(evaluator.embedder, waves, rate_hz)
+        second = first if evaluator.second is evaluator.embedder else evaluator.hear(evaluator.second, waves, rate_hz)
+        parts.append(Heard(first, second, tuple(picks)))
+    return Heard.join(parts)
+
+
+def _sounds(evaluator: Evaluator, label: int, point: Point, seeds: Sequence[int]) -> Iterator[tuple[Tensor, list[Pick]]]:
+    parts = (label, point.candidate, point.params, seeds)
+    if point.selection is None:
+        yield from ((waves, []) for waves in evaluator.waves(*parts))
+    else:
+        yield from select(evaluator, *parts, point.selection, load_file(point.bank)["vectors"] if point.bank else None)
+
+
+def judge(evaluator: Evaluator, label: int, name: str, heard: Heard, seed: int) -> Judged:
+    """Against the class's reference clips; `seed` is that of the intervals."""
+    reference = evaluator.reference(label)
+    second = reference if heard.second.embedder == heard.first.embedder else evaluator.second_reference(label)
+    picks = heard.picks
+    return Judged(
+        score=evaluator.score(label, name, heard.first, seed),
+        second=_second(heard.second, second, seed),
+        acceptance_rate=float(np.mean([pick.accepted for pick in picks])) if picks else None,
+        made_per_sound=float(np.mean([pick.made for pick in picks])) if picks else None,
+    )
+
+
+def _second(clips: ClipEmbeddings, reference: ReferenceClass, seed: int) -> Second:
+    assert reference.means is not None
+    apart = pairs(clips.means(), reference.means.astype(np.float64))
+
+    def statistic(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return kad(apart, weights)
+
+    found = measured(statistic, draws(clips.num_clips, RESAMPLES, seed))
+    return Second(embedder=clips.embedder.name, recipe=clips.embedder.recipe, value=found.value, interval=found.interval)
 
 
 @dataclass(frozen=True)
 class Job:
-    """The points of one class and one system, which any process with the system's evaluator can measure."""
+    """The points of one class and one system."""
 
     label: int
-    points: Sequence[tuple[int, Params]]
+    name: str
+    points: Sequence[Point]
     settings: SearchConfig
 
-    def run(self, evaluator: Evaluator) -> list[ClassScore]:
-        seeds, seed = self.settings.clip_seeds("promotion"), self.settings.seed
-        return [evaluator.measure(self.label, candidate, params, seeds, seed) for candidate, params in self.points]
+    def run(self, evaluator: Evaluator) -> list[tuple[Judged, Heard | None]]:
+        seeds, found = self.settings.clip_seeds("promotion"), []
+        for point in self.points:
+            heard = hear(evaluator, self.label, point, seeds)
+            found.append((judge(evaluator, self.label, self.name, heard, self.settings.seed), heard if point.kept else None))
+        return found
 
 
-def measure(
-    make: Callable[[], Evaluator], jobs: Sequence[Job], settings: SearchConfig
-) -> Iterator[tuple[int, list[ClassScore]]]:
-    """(label, scores) of every job: in this process where one is enough, otherwise in as many as the search had."""
-    num_processes = min(settings.concurrent, len(jobs))
-    if num_processes > 1:
-        yield from _measure_on_ray(make, jobs, settings, num_processes)
-    elif jobs:
-        evaluator = make()
-        for job in jobs:
-            yield job.label, job.run(evaluator)
+@dataclass(frozen=True)
+class Rejudge:
+    """Sounds of a class that were heard already, put together in another way."""
 
+    label: int
+    name: str
+    heard: Heard
+    seed: int
 
-def _measure_on_ray(
-    make: Callable[[], Evaluator], jobs: Sequence[Job], settings: SearchConfig, num_processes: int
-) -> Iterator[tuple[int, list[ClassScore]]]:
-    with cluster.connected():
-        import ray
-        from ray.util import ActorPool
-
-        check_machine(settings)
-        remote = ray.remote(
-            num_cpus=settings.cpus_per_trial,
-            num_gpus=settings.gpus_per_trial,
-            max_restarts=DEATHS,
-            max_task_retries=DEATHS,
-        )(_Bench)
-        pool = ActorPool([remote.remote(make) for _ in range(num_processes)])
-        try:
-            yield from pool.map_unordered(lambda bench, job: bench.run.remote(job), jobs)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-
-
-class _Bench:
-    """A Ray actor around an evaluator."""
-
-    def __init__(self, make: Callable[[], Evaluator]) -> None:
-        self.evaluator = make()
-
-    def run(self, job: Job) -> tuple[int, list[ClassScore]]:
-        return job.label, job.run(self.evaluator)
+    def run(self, evaluator: Evaluator) -> Judged:
+        return judge(evaluator, self.label, self.name, self.heard, self.seed)

@@ -10,28 +10,31 @@ change a number changes the name, so that no study mixes two searches; budget, m
 
 import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from foleyray import cluster
+from foleyray.checkpoint import Checkpoint
 from foleyray.clips import ClassList
 from foleyray.config import UserError, fingerprint
 from foleyray.corpus.store import Store
 from foleyray.metrics.embedder import find
 from foleyray.progress import Progress
 from foleyray.sampling import SamplingParams
+from foleyray.search.budget import Budget
 from foleyray.search.candidates import Candidates, Trained, newest
+from foleyray.search.checks import check_machine, check_split
 from foleyray.search.config import SearchConfig
 from foleyray.search.entries import Entry, terms_of
 from foleyray.search.evaluator import Evaluator, Maker
-from foleyray.search.results import Searched, Winner, drop_winners, winner_of, write_trials, write_winner
+from foleyray.search.finals import Final, Head, Round, write_choosing
+from foleyray.search.results import Searched, Winner, drop_winners, read_winner, winner_of, write_trials, write_winner
+from foleyray.search.scoring import find_scorer
+from foleyray.search.starts import check_starts
 from foleyray.search.study import ClassStudy, open_journal
-
-FEWEST_CLIPS = 2
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Aim:
     settings: SearchConfig
     make: Callable[[], Evaluator]
     identity: dict[str, Any]
+    store: Store
+    scorer: Checkpoint | None = None
 
     @property
     def name(self) -> str:
@@ -64,15 +69,17 @@ def search(
     searched again. Raises UserError where entries do not compare, or checkpoints, corpus and settings do not fit;
     KeyboardInterrupt after Ctrl-C.
     """
-    terms_of(entries)
-    aims = [_aim(entry, trained.get(entry.system.name, {}), store) for entry in entries]
-    check_split(store, "reference")
+    settings = terms_of(entries)
+    scorer = find_scorer([entry.system.name for entry in entries], trained, settings)
+    aims = [aim_of(entry, trained.get(entry.system.name, {}), store, scorer) for entry in entries]
+    check_split(store, settings.split)
     return run_studies(aims, out, progress)
 
 
-def _aim(entry: Entry, trained: Trained, store: Store) -> Aim:
+def aim_of(entry: Entry, trained: Trained, store: Store, scorer: Checkpoint | None) -> Aim:
     system, settings = entry.system, entry.settings
     candidates = newest(system, entry.config, trained, store.classes, settings.checkpoints)
+    check_starts(system, settings, store.classes)
     embedder = find(settings.embedder, settings.weights, "cpu")
     identity = {
         "system": system.name,
@@ -84,32 +91,11 @@ def _aim(entry: Entry, trained: Trained, store: Store) -> Aim:
         "rungs": settings.rungs,
         "seed": settings.seed,
     }
-    make = Maker(system, entry.config, candidates, settings, store.path.resolve(), "reference")
+    if settings.protocol != "clean_selection":
+        identity["protocol"] = settings.protocol
+    make = Maker(system, entry.config, candidates, settings, store.path.resolve(), settings.split, scorer)
     heard_by = f"{embedder.name}:{embedder.recipe}"
-    return Aim(system.name, heard_by, system.params, store.classes, candidates, settings, make, identity)
-
-
-def check_split(store: Store, split: str) -> None:
-    """Raises UserError where a class has too few clips for a distance."""
-    poor = [name for name, count in store.counts[split].items() if count < FEWEST_CLIPS]
-    if poor:
-        raise UserError(
-            f"the split '{split}' of {store.path} has fewer than {FEWEST_CLIPS} clips of {', '.join(poor)}; "
-            f"a distance needs at least {FEWEST_CLIPS}, so add recordings and build the corpus again"
-        )
-
-
-def check_machine(settings: SearchConfig) -> None:
-    """Raises UserError where a trial would wait for ever. A cluster that was joined may grow, so it is not asked."""
-    import ray
-
-    present = ray.cluster_resources()
-    wanted = {"CPU": settings.cpus_per_trial, "GPU": settings.gpus_per_trial}
-    for kind, share in wanted.items():
-        if share > present.get(kind, 0.0) and "RAY_ADDRESS" not in os.environ:
-            raise UserError(
-                f"search.{kind.lower()}s_per_trial is {share:g}, but this machine has {present.get(kind, 0.0):g}; lower it"
-            )
+    return Aim(system.name, heard_by, system.params, store.classes, candidates, settings, make, identity, store, scorer)
 
 
 def run_studies(aims: Sequence[Aim], out: Path, progress: Progress) -> dict[str, Winner]:
@@ -119,18 +105,71 @@ def run_studies(aims: Sequence[Aim], out: Path, progress: Progress) -> dict[str,
         for folder in folders.values():
             held.enter_context(_claimed(folder))
         searched = [_open(aim, folders[aim.system]) for aim in aims]
-        drop_winners(out, {each.system: each.name for each in searched})
+        chosen_by = _chosen_by(aims)
+        drop_winners(out, {each.system: each.name for each in searched}, chosen_by)
         try:
-            if any(study.num_left for each in searched for study in each.studies):
+            if any(Budget(aim.settings, each.studies).left(each.studies) for aim, each in zip(aims, searched, strict=True)):
                 held.enter_context(cluster.connected())
             for aim, each in zip(aims, searched, strict=True):
                 _run(aim, each.studies, folders[aim.system], progress)
         finally:
             write_trials(out, searched)
-        winners = {name: winner_of(name, searched) for name in aims[0].classes.names}
+        winners = _winners(aims, searched, out, chosen_by, progress)
         for winner in winners.values():
             write_winner(out, winner)
     return winners
+
+
+def _chosen_by(aims: Sequence[Aim]) -> str:
+    """Names what decides after the trials; empty where nothing does."""
+    settings = aims[0].settings
+    if not (settings.choosing or settings.mixing):
+        return ""
+    return fingerprint([settings.choosing, settings.mixing], [aim.scorer.id if aim.scorer else None for aim in aims])
+
+
+def _winners(
+    aims: Sequence[Aim], searched: Sequence[Searched], out: Path, chosen_by: str, progress: Progress
+) -> dict[str, Winner]:
+    names = aims[0].classes.names
+    if not chosen_by:
+        return {name: winner_of(name, searched) for name in names}
+    plain = {name: winner_of(name, searched) for name in names}  # also finds out whether there is one
+    if kept := _kept(out, plain):
+        progress.say("chosen already: these trials on these terms")
+        return kept
+    finals: dict[str, dict[str, Final]] = {name: {} for name in names}
+    rounds = [_last_round(aim, out) for aim in aims]
+    for each, last in zip(searched, rounds, strict=True):
+        for name, final in last.finals(_heads(each, names), progress).items():
+            finals[name][each.system] = final
+    for name, found in finals.items():
+        write_choosing(out, name, found)
+    mixing = aims[0].settings.mixing
+    mixtures = rounds[0].mixtures(finals, mixing, progress) if mixing else {}
+    return {name: winner_of(name, searched, finals[name], mixtures.get(name), chosen_by) for name in names}
+
+
+def _kept(out: Path, plain: Mapping[str, Winner]) -> dict[str, Winner] | None:
+    """The winners on disk where they stand on the trials that there are now."""
+    with suppress(UserError):
+        found = {name: read_winner(out, name) for name in plain}
+        if all(found[name].trials == plain[name].trials for name in plain):
+            return found
+    return None
+
+
+def _last_round(aim: Aim, out: Path) -> Round:
+    return Round(aim.system, out, aim.store, aim.settings, aim.make, aim.scorer, aim.identity["embedder"])
+
+
+def _heads(searched: Searched, names: Sequence[str]) -> dict[str, Head]:
+    heads = {}
+    for label, name in enumerate(names):
+        if found := searched.contenders(name):
+            number = searched.best_number(name)
+            heads[name] = Head(label, found[0], number, searched.candidates[number])
+    return heads
 
 
 def _open(aim: Aim, folder: Path) -> Searched:
@@ -145,12 +184,13 @@ def _open(aim: Aim, folder: Path) -> Searched:
 
 def _run(aim: Aim, studies: Sequence[ClassStudy], folder: Path, progress: Progress) -> None:
     """Needs a running Ray where a trial is left."""
-    left = [study for study in studies if study.num_left]
+    budget = Budget(aim.settings, studies)
+    left = budget.left(studies)
     if not left:
-        progress.say(f"{aim.system} is searched already: {aim.settings.trials} trials of every class in {folder}")
+        progress.say(f"{aim.system} is searched already: {_so_far(studies)} in {folder}")
         return
     total = aim.settings.trials * len(studies)
-    done = total - sum(study.num_left for study in left)
+    done = total - sum(study.num_left for study in studies)
     if done:
         progress.say(f"the search of {aim.system} goes on: {done} of {total} trials were done")
     for study in left:
@@ -162,7 +202,12 @@ def _run(aim: Aim, studies: Sequence[ClassStudy], folder: Path, progress: Progre
             task.advance(1, f"{study.name} {fad:.2f}")
 
         check_machine(aim.settings)
-        tune_studies(Studies(left, aim.settings.concurrent, told), aim.make, aim.settings, folder)
+        tune_studies(Studies(left, budget, aim.settings.concurrent, told), aim.make, aim.settings, folder)
+
+
+def _so_far(studies: Sequence[ClassStudy]) -> str:
+    counts = {len(study.tried()) for study in studies}
+    return f"{min(counts)} trials of every class" if len(counts) == 1 else f"{min(counts)} to {max(counts)} trials a class"
 
 
 @contextmanager

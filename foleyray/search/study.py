@@ -4,18 +4,22 @@ The journal is the only memory of a search. A killed search reads it and goes on
 Knows no Ray.
 """
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 from numpy.random import SeedSequence
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from foleyray.sampling import SamplingParams
 from foleyray.search.config import SearchConfig
+from foleyray.search.starts import starts_of
 from foleyray.search.trial import Point, point, space, start
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -24,20 +28,33 @@ RANDOM_TRIALS = 4
 SECONDS = "seconds"
 
 
-class _Claimed(JournalFileOpenLock):
-    """No lock: whoever opens the journal has claimed its folder, and a lock file would outlive a killed search."""
+SET_STATE = 6
+"""Optuna's code for what ends a trial, in its journals."""
 
-    def acquire(self) -> bool:
-        return True
 
-    def release(self) -> None:
-        pass
+class _Journal(JournalFileBackend):
+    """A journal of one process, which has claimed its folder: no lock, for a lock file would outlive a killed search.
+
+    It waits for the disk when a trial is over and not at each of the ten lines before, so that a power cut may lose the
+    trials under way, as a kill does.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(str(file))
+        self.file = file
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with self.file.open("ab") as journal:
+            journal.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
+            if any(log["op_code"] == SET_STATE for log in logs):
+                journal.flush()
+                os.fsync(journal.fileno())
 
 
 def open_journal(file: Path) -> JournalStorage:
     """The storage of all studies of one search, for a single process at a time."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return JournalStorage(JournalFileBackend(str(file), lock_obj=_Claimed(str(file))))
+    return JournalStorage(_Journal(file))
 
 
 @dataclass(frozen=True)
@@ -77,15 +94,20 @@ class ClassStudy:
     ) -> None:
         """`num_ages`: stage -> how many checkpoints it has to choose from."""
         self.name, self.label, self.num_ages, self.settings = name, label, num_ages, settings
-        self.space, self.start = space(params, num_ages), start(params, num_ages)
+        self.space, own = space(params, num_ages), start(params, num_ages)
+        self.starts = [own, *({**own, **point} for point in starts_of(settings, name))]
         self.study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
 
     def resume(self) -> None:
-        """Gives up what a killed search left running, and lines up the start point where nothing is finished yet."""
+        """Gives up what a killed search left running, and lines up the start points that are neither over nor in line."""
         for trial in self._trials(TrialState.RUNNING):
             self.study.tell(trial.number, state=TrialState.FAIL)
-        if not self._trials(*FINISHED, TrialState.WAITING):
-            self.study.enqueue_trial(self.start)
+        known = [trial.params for trial in self._trials(*FINISHED)]
+        known += [trial.system_attrs["fixed_params"] for trial in self._trials(TrialState.WAITING)]
+        for wanted in self.starts:
+            if wanted not in known:
+                self.study.enqueue_trial(wanted)
+                known.append(wanted)
 
     def ask(self) -> optuna.Trial:
         """The next point to try."""

@@ -21,6 +21,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from foleyray.config import UserError
+from foleyray.search.budget import Budget
 from foleyray.search.config import SearchConfig
 from foleyray.search.evaluator import Evaluator
 from foleyray.search.making import Making
@@ -41,26 +42,34 @@ class Studies(Searcher):
     knows all that came before it, and a search finds the same on any number of processes.
     """
 
-    def __init__(self, studies: Sequence[ClassStudy], concurrent: int, told: Callable[[ClassStudy, float], None]) -> None:
+    def __init__(
+        self, studies: Sequence[ClassStudy], budget: Budget, concurrent: int, told: Callable[[ClassStudy, float], None]
+    ) -> None:
         """`told` is called after every trial that is over, with its last score."""
         super().__init__(metric="fad", mode="min")
         self.left = {study: study.num_left for study in studies}
         self.running: dict[str, tuple[ClassStudy, optuna.Trial]] = {}
-        self.most_under_way, self.told = -(-concurrent // len(studies)), told
+        self.budget, self.most_under_way, self.told = budget, -(-concurrent // len(studies)), told
         self.mistake: str | None = None
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        self.left.update((study, 0) for study in self.left if self.budget.is_spent(study))
         if not any(self.left.values()):
             return Searcher.FINISHED
         under_way = Counter(study for study, _ in self.running.values())
-        ready = [study for study, left in self.left.items() if left and under_way[study] < self.most_under_way]
+        ready = [
+            study
+            for study, left in self.left.items()
+            if left and under_way[study] < self.most_under_way and self.budget.allows(study, len(self.running))
+        ]
         if not ready:
             return None
         study = min(ready, key=lambda study: (under_way[study], -self.left[study]))
         self.left[study] -= 1
+        self.budget.begin(study)
         trial = study.ask()
         self.running[trial_id] = study, trial
         point = asdict(study.point(trial))
@@ -77,6 +86,7 @@ class Studies(Searcher):
             self.mistake = (result or {}).get("mistake")
             return
         study.tell(trial, result["clips"], result["fad"], result["time_total_s"])
+        self.budget.add(result["clips"], result["time_total_s"])
         self.told(study, result["fad"])
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

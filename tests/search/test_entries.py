@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from foleyray.config import UserError
-from foleyray.search.config import SearchConfig
-from foleyray.search.entries import terms_of
+from foleyray.search.config import ChoosingConfig, MixingConfig, SearchConfig
+from foleyray.search.entries import SECTIONS, terms_of
 from tests.search.toy_noise import SYSTEM, TWIN, entry
 
 SETTINGS = SearchConfig()
@@ -17,6 +17,7 @@ OTHERS = {
     "rungs": 2,
     "promote_clips": 65,
     "seed": 1,
+    "protocol": "paper_selection",
 }
 
 
@@ -28,9 +29,21 @@ def test_terms_must_be_equal(term):
         terms_of([entry(SETTINGS), entry(other, TWIN)])
 
 
+def test_sections_must_be_equal_setting_by_setting():
+    with_choosing, other = (SETTINGS.model_copy(update={"choosing": ChoosingConfig(thresholds=count)}) for count in (100, 50))
+    with pytest.raises(UserError, match=r"search\.choosing is null for noise and given for twin.* --set search\.choosing=null"):
+        terms_of([entry(SETTINGS), entry(with_choosing, TWIN)])
+    with pytest.raises(UserError, match=r"search\.choosing\.thresholds is 100 for noise and 50 for twin"):
+        terms_of([entry(with_choosing), entry(other, TWIN)])
+    mixed = SETTINGS.model_copy(update={"mixing": MixingConfig()})
+    with pytest.raises(UserError, match=r"search\.mixing is given for noise and null for twin"):
+        terms_of([entry(mixed), entry(SETTINGS, TWIN)])
+
+
 def test_budget_and_machines_are_each_systems_own():
     own = {"trials": 3, "checkpoints": 1, "batch_size": 2, "concurrent": 1, "cpus_per_trial": 2.0, "gpus_per_trial": 0.5}
-    assert own.keys() | OTHERS.keys() == SearchConfig.model_fields.keys()
+    own |= {"max_clips": 100, "max_minutes": 2.0, "starts": {"all": ({"tilt": 1.0},)}}
+    assert own.keys() | OTHERS.keys() | set(SECTIONS) == SearchConfig.model_fields.keys()
     assert terms_of([entry(SETTINGS), entry(SETTINGS.model_copy(update=own), TWIN)]) == SETTINGS
 
 

@@ -7,13 +7,14 @@ import math
 import pytest
 
 from foleyray.config import UserError
+from foleyray.corpus.store import open_store
 from foleyray.progress import Quiet
 from foleyray.search.candidates import newest
 from foleyray.search.config import SearchConfig
 from foleyray.search.results import Searched, Winner, drop_winners, read_winners, winner_of, write_trials, write_winner
 from foleyray.search.run import Aim, run_studies
 from foleyray.search.study import ClassStudy, open_journal
-from tests.search.toy_noise import CLASSES, SYSTEM, TWIN, NoiseParams, config, trained
+from tests.search.toy_noise import CLASSES, SYSTEM, TWIN, NoiseParams, config, trained, write_store
 
 SETTINGS = SearchConfig(trials=3, clips=8)
 
@@ -99,7 +100,7 @@ def test_results_of_other_searches_go(tmp_path):
     write_winner(tmp_path, winner("Bright", noise="5eed5eed"))
     (tmp_path / "Torn").mkdir()
     (tmp_path / "Torn" / "result.json").write_text("{")
-    drop_winners(tmp_path, {"twin": "7b7b7b7b", "noise": "5eed5eed"})
+    drop_winners(tmp_path, {"twin": "7b7b7b7b", "noise": "5eed5eed"}, "")
     assert [file.parent.name for file in tmp_path.glob("*/result.json")] == ["Dull"]
     with pytest.raises(UserError, match="no result for Bright; run `foleyray search` to its end first"):
         read_winners(tmp_path, CLASSES)
@@ -111,12 +112,14 @@ def no_evaluator():
 
 def aim(folder, system=SYSTEM, make=no_evaluator):
     candidates = newest(system, config(system), trained(folder / "train", system=system), CLASSES, 2)
-    return Aim(system.name, "logmel:active", NoiseParams, CLASSES, candidates, SETTINGS, make, {"of": system.name})
+    identity, store = {"of": system.name}, open_store(folder / "store")
+    return Aim(system.name, "logmel:active", NoiseParams, CLASSES, candidates, SETTINGS, make, identity, store)
 
 
 @pytest.mark.parametrize("best", [1.5, math.inf])
 def test_finished_studies_are_read_and_not_run(tmp_path, best):
     """Searches whose trials are all in their journals start neither Ray nor an evaluator."""
+    write_store(tmp_path / "store")
     goals = [aim(tmp_path), aim(tmp_path, TWIN)]
     for goal in goals:
         folder = tmp_path / "search" / "studies" / goal.name
@@ -135,6 +138,7 @@ def test_finished_studies_are_read_and_not_run(tmp_path, best):
 
 
 def test_a_search_at_work_is_not_disturbed(tmp_path):
+    write_store(tmp_path / "store")
     goals = [aim(tmp_path), aim(tmp_path, TWIN)]
     folder = tmp_path / "search" / "studies" / goals[1].name
     folder.mkdir(parents=True)
