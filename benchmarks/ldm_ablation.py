@@ -31,7 +31,7 @@ from foleyray.train.run import train
 TINY = "systems/ldm/tiny.yaml"
 ROWS = {"label": ("label", False), "text": ("text", False), "filter": ("text", True), "tuned": ("tuned", True)}
 """Row -> its condition, and whether its sounds are chosen."""
-CHOOSING = {"requests": 24, "candidates": 6, "counts": [1, 2, 3], "thresholds": 50}
+CHOOSING = {"requests": 16, "candidates": 5, "counts": [1, 2, 3, 5], "thresholds": 50}
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clips", type=int)
     parser.add_argument("--set", action="append", default=[])
     asked = parser.parse_args()
-    asked.clips = asked.clips or (6 if asked.quick else 48)
+    asked.clips = asked.clips or (6 if asked.quick else 32)
     return asked
 
 
