@@ -2,10 +2,10 @@
 
     python benchmarks/selection.py [--quick]
 
-- `choosing_seconds_yamnet`, `..._vggish`: 7 classes, each a pool of 400 clips (40 requests, 10 candidates) that is read from
+- `choosing_seconds`, `..._vggish`: 7 classes, each a pool of 400 clips (40 requests, 10 candidates) that is read from
   memory, 4 candidate counts with up to 100 thresholds each; from scores and embeddings to the chosen option. The embeddings
   are drawn, of the size that YAMNet has (1,024 dimensions, 8 rows a clip) and VGGish (128, 4), the reference has 100 clips.
-  One process; options are compared on all cores. `choosing_cpu_seconds_...` are of all threads: comparable beside other work.
+  One process; options are compared on all cores. `choosing_cpu_seconds` are of all threads: comparable beside other work.
   `options` and `distances` count what was tried and what was unlike.
 - `making_seconds_a_clip` is measured: the tiny contrastive system with untrained weights (which take as long as trained ones)
   and the log-mel embedder, in batches of 16. Without pools every option would make its own sounds: 40 requests times the
@@ -39,8 +39,8 @@ from foleyray.search.config import ChoosingConfig, SearchConfig
 from foleyray.search.pools import Pool
 from foleyray.search.study import ClassStudy, open_journal
 
-SIZES = {"yamnet": (1024, 8), "vggish": (128, 4)}
-"""Dimensions, rows a clip."""
+SIZES = {"": (1024, 8), "_vggish": (128, 4)}
+"""Dimensions and rows a clip, of YAMNet and VGGish."""
 CHOOSING = ChoosingConfig()
 NUM_REFERENCE, SCORER_DIM, NUM_CLIPS = 100, 512, 32
 CARD = EmbedderCard(name="drawn", recipe="all", weights_id="none", note="")
@@ -71,12 +71,12 @@ def main() -> None:
         options = [option for choice in choices for option in choice.options]
         clips = sum(CHOOSING.requests * option.made_per_sound for option in options)
         figures |= {
-            f"choosing_seconds_{name}": round(seconds, 2),
-            f"choosing_cpu_seconds_{name}": round(processor, 2),
-            f"options_{name}": len(options),
-            f"distances_{name}": sum(len({option.places.tobytes() for option in choice.options}) for choice in choices),
-            f"factor_over_regenerating_{name}": round(clips * a_clip / seconds),
-            f"factor_over_one_pool_{name}": round(num_classes * CHOOSING.requests * CHOOSING.candidates * a_clip / seconds, 1),
+            f"choosing_seconds{name}": round(seconds, 2),
+            f"choosing_cpu_seconds{name}": round(processor, 2),
+            f"options{name}": len(options),
+            f"distances{name}": sum(len({option.places.tobytes() for option in choice.options}) for choice in choices),
+            f"factor_over_regenerating{name}": round(clips * a_clip / seconds),
+            f"factor_over_one_pool{name}": round(num_classes * CHOOSING.requests * CHOOSING.candidates * a_clip / seconds, 1),
         }
     figures |= {"making_seconds_a_clip": round(a_clip, 4)} | overhead(trials)
     for key, value in figures.items():
