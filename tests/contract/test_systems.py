@@ -182,12 +182,19 @@ def test_checkpoint_out_and_in_gives_equal_outputs(case: Case) -> None:
         assert _fixed_loss(stage, nets, case.batch_of(stage)) == case.fixed[stage.name][1]
 
 
+def _in_few_steps(sampler: Sampler) -> SamplingParams:
+    """The start values, but whole numbers that a batch shares (steps) at their lowest: no promise hangs on their number."""
+    space = sampler.params.space().items()
+    fewest = {name: int(bounds.low or 0) for name, bounds in space if bounds.kind == "int" and bounds.batch_wide}
+    return sampler.params.parse(fewest, "fewest steps")
+
+
 def test_sampler_makes_whole_clips_within_range(case: Case) -> None:
     sampler = case.sampler
     assert sampler.clip == case.config.clip
     assert sampler.classes == DCASE7
     labels = list(range(len(DCASE7.names)))
-    wave = _sound(sampler, labels, sampler.params(), labels)
+    wave = _sound(sampler, labels, _in_few_steps(sampler), labels)
     assert wave.shape == (len(labels), case.config.clip.num_samples)
     assert wave.dtype == torch.float32 and wave.device.type == "cpu"
     assert wave.isfinite().all() and wave.abs().max() <= 1
@@ -195,7 +202,7 @@ def test_sampler_makes_whole_clips_within_range(case: Case) -> None:
 
 def test_same_seed_gives_same_sound_in_any_company(case: Case) -> None:
     sampler = case.sampler
-    labels, params = [2, 0, 2, 6, 2], sampler.params()
+    labels, params = [2, 0, 2, 6, 2], _in_few_steps(sampler)
     together = _sound(sampler, labels, params, SEEDS)
     backwards = _sound(sampler, labels[::-1], params, SEEDS[::-1]).flip(0)
     alone = torch.cat([_sound(sampler, [label], params, [seed]) for label, seed in zip(labels, SEEDS, strict=True)])
