@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from foleyray.metrics.distances import frechet_interval
 from foleyray.metrics.embeddings import ClipEmbeddings
 from foleyray.metrics.reference import ReferenceClass
 from foleyray.metrics.subsets import Subsets
@@ -26,7 +27,8 @@ class Mixture:
 
 
 def mix(sounds: Mapping[str, ClipEmbeddings], reference: ReferenceClass, settings: MixingConfig) -> Mixture:
-    """The smallest distance of any mixture; one system alone unless a mixture is nearer. `sounds`: as many of each system."""
+    """The nearest mixture where it lies below the interval of the nearest system alone, else that system: the best of many
+    mixtures is nearer by chance. `sounds`: as many of each system."""
     names = list(sounds)
     num_clips = {clips.num_clips for clips in sounds.values()}
     assert len(num_clips) == 1, "mixtures are compared at equal counts"
@@ -35,6 +37,10 @@ def mix(sounds: Mapping[str, ClipEmbeddings], reference: ReferenceClass, setting
     tried = list(shares(len(names), settings.steps))
     fads = distances(subsets, [_places(blocks(parts, count), count) for parts in tried])
     best = min(range(len(tried)), key=lambda number: (fads[number], _num_members(tried[number])))
+    alone = min((number for number in range(len(tried)) if _num_members(tried[number]) == 1), key=fads.__getitem__)
+    single = sounds[names[tried[alone].index(settings.steps)]]
+    if fads[best] >= frechet_interval(single, reference.moments)[0]:
+        best = alone
     chosen = {name: part / settings.steps for name, part in zip(names, tried[best], strict=True) if part}
     return Mixture(chosen, fads[best], len(tried))
 
