@@ -170,7 +170,7 @@ find("begin").addEventListener("submit", (event) => {
 // The same listener did something in another tab.
 addEventListener("storage", (event) => {
   if (!listener || event.key !== placeOf(rater) || !event.newValue) return;
-  learn(JSON.parse(event.newValue));
+  hearOf(JSON.parse(event.newValue));
   if (!find("rate").hidden) refresh();
 });
 addEventListener("beforeunload", (event) => {

@@ -41,6 +41,14 @@ function learn(other) {
     }
 }
 
+// The other tab may have written before it knew of a score here, and so over it: what it lacks is then written again.
+function hearOf(other) {
+  learn(other);
+  const lacks = Object.entries(listener.ratings).some(([item, scales]) =>
+    Object.entries(scales).some(([scale, score]) => other.ratings[item]?.[scale]?.time !== score.time));
+  if (lacks || Object.keys(listener.heard).some((item) => !other.heard[item])) keep();
+}
+
 // Each listener has an order of their own, the same at every visit: tiredness then falls on no system in particular.
 function takeSeat(name) {
   rater = name;

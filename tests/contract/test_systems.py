@@ -23,6 +23,8 @@ from foleyray.system import Sampler, System, SystemConfig
 from foleyray.train.loop import Loop
 from foleyray.train.workers import Alone
 
+pytestmark = pytest.mark.slow  # every system is trained and sounds
+
 STEPS = 10
 SEEDS = (3, 11, 5, 2**62, 0)
 

@@ -25,6 +25,7 @@ def generate(folder: Path, out: Path, *arguments: str) -> int:
     return int(left.value.code or 0)
 
 
+@pytest.mark.slow
 def test_a_prompt_makes_its_own_sounds(folder: Path, tmp_path: Path) -> None:
     assert generate(folder, tmp_path, "--prompt", "a dog in the rain", "-n", "2", "--seed", "3") == 0
     assert sorted(file.name for file in tmp_path.iterdir()) == [f"{DOG}_3.wav", f"{DOG}_4.wav"]
@@ -35,6 +36,7 @@ def test_a_prompt_makes_its_own_sounds(folder: Path, tmp_path: Path) -> None:
     assert json.loads(recipe_of(file))["prompt"] == "a dog"
 
 
+@pytest.mark.slow
 def test_what_a_selection_came_to_is_told(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert generate(folder, tmp_path, "--class", "Rain", "--class", "DogBark", "-n", "2") == 0
     told = capsys.readouterr().out

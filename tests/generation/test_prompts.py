@@ -49,6 +49,7 @@ def mixed() -> list[Request]:
     ]
 
 
+@pytest.mark.slow
 def test_prompted_sounds_are_the_same_alone_in_any_batch_and_in_any_order(generator: EnsembleSampler, folder: Path) -> None:
     together = [(sound.encode("wav"), sound.pick) for sound in generator.generate(mixed())]
     assert [(sound.encode("wav"), sound.pick) for request in mixed() for sound in generator.generate([request])] == together

@@ -117,6 +117,7 @@ def test_the_sound_is_the_candidate_that_the_rule_picks(
     assert len({pick.candidate for pick in picks}) > 2
 
 
+@pytest.mark.slow
 def test_the_same_pick_and_sound_alone_in_any_batch_and_in_any_order(generator: EnsembleSampler, folder: Path) -> None:
     together = [(sound.encode("wav"), sound.pick) for sound in generator.generate(mixed())]
     alone = [(sound.encode("wav"), sound.pick) for request in mixed() for sound in generator.generate([request])]

@@ -67,6 +67,11 @@ def hear(page):
     page.wait_for_selector("fieldset:visible:enabled")
 
 
+def wait_for_count(page, given):
+    """News between tabs takes its time."""
+    page.wait_for_function("text => document.querySelector('#count').textContent === text", arg=f"{given} of 20 scores")
+
+
 def chosen(page, scale) -> list[str]:
     return page.eval_on_selector_all(f"#{scale} input:checked", "found => found.map(one => one.value)")
 
@@ -193,20 +198,41 @@ def test_two_tabs_do_not_overwrite_each_other(visitor, written):
         page.reload()
         for rater, given in (("Anna", 2), ("Ben", 1)):
             change_seat(page, rater)
-            assert page.inner_text("#count") == f"{given} of 20 scores"
+            wait_for_count(page, given)
 
 
 def test_one_listener_in_two_tabs_keeps_what_both_were_told(visitor, written):
     one, two = begin(visitor, written), visitor.new_page()
     two.goto(written.page.as_uri())
+    one.bring_to_front()
     hear(one)
     one.keyboard.press("3")
     two.wait_for_selector("#quality:enabled")
     two.click('#fit [value="8"]')
-    one.wait_for_function("document.querySelector('#count').textContent === '2 of 20 scores'")
     for page in (one, two):
+        wait_for_count(page, 2)
+    for page in (one, two):
+        page.bring_to_front()
         page.reload()
+        wait_for_count(page, 2)
         assert (chosen(page, "quality"), chosen(page, "fit")) == (["3"], ["8"])
+
+
+def test_what_another_tab_wrote_over_is_written_again(visitor, written):
+    """The other tab scored before it had heard of the score here."""
+    page = begin(visitor, written)
+    hear(page)
+    heard = page.evaluate("Object.entries(localStorage).find(([key]) => key.endsWith('/Anna'))")
+    page.keyboard.press("7")
+    page.evaluate(
+        """([key, newValue]) => {
+            localStorage.setItem(key, newValue);
+            dispatchEvent(new StorageEvent('storage', { key, newValue }));
+        }""",
+        heard,
+    )
+    page.reload()
+    assert chosen(page, "quality") == ["7"]
 
 
 def test_news_of_another_tab_that_comes_late_takes_nothing_away(visitor, written):
