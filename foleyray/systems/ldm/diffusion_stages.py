@@ -1,5 +1,6 @@
 """How the denoiser is trained: first on every clip with its own sound as the condition, then on classes."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
@@ -20,7 +21,7 @@ from foleyray.systems.ldm.diffusion import SCHEDULE, Noising
 from foleyray.systems.ldm.tuning import TuningLayer
 
 
-class DiffusionStage:
+class DiffusionStage(ABC):
     """Squared error of the noise in the latents of `vae`; some conditions of a batch are forgotten, none in validation."""
 
     name: str
@@ -53,9 +54,9 @@ class DiffusionStage:
         condition, _ = self.conditions(nets, batch)
         return {"loss": self.noising.checked_error(nets["denoiser"], batch["latents"], condition, step.generator)}
 
+    @abstractmethod
     def conditions(self, nets: nn.ModuleDict, batch: Batch) -> tuple[Tensor, Tensor]:
         """Conditions (B, D) of a batch, and that of nothing (D,)."""
-        raise NotImplementedError
 
     def begun(self) -> Denoiser:
         """A denoiser with published weights where the config names some, else with random ones."""
