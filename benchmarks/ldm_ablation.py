@@ -3,10 +3,10 @@
     python benchmarks/ldm_ablation.py [--quick] [--corpus STORE] [--run RUN] [--embedder NAME] [--weights DIR] [--set KEY=VALUE]
 
 The four rows share CLAP, VAE and pre-training; each has a fine-tuning of its own, but the filter is the row `text` with its
-sounds chosen. No sampling parameter is searched: every row sounds at its starting values. Thresholds and counts are chosen on
-the `reference` split; the distances are of fresh seeds to `held_out`. Without --corpus the built-in corpus is trained on for a
-few minutes. Training and measurements in RUN are not done again. Prints a table and, as its last line, one JSON object: the
-mean FAD of each row, `best_row`, `clips` a class.
+sounds chosen. Every row sounds at its starting values, with texture or without. Which of the two, thresholds and counts are
+chosen on the `reference` split; the distances are of fresh seeds to `held_out`. Without --corpus the built-in corpus is
+trained on for a few minutes. Training and measurements in RUN are not done again. Prints a table and, as its last line, one
+JSON object: the mean FAD of each row, `best_row`, `clips` a class.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def measure(row: str, store: Store, run: Path, overrides: Sequence[str], asked: 
     system, config = read_config(TINY, [*overrides, f"condition={condition}"])
     settings = SearchConfig.parse(
         read_yaml(TINY).get("search", {})
-        | {"trials": 1, "clips": 8, "checkpoints": 1, "promote_clips": asked.clips}
+        | {"trials": 2, "clips": 16, "checkpoints": 1, "promote_clips": asked.clips}
         | {"embedder": asked.embedder, "weights": asked.weights and str(asked.weights)}
         | ({"choosing": CHOOSING} if chosen else {}),
         TINY,

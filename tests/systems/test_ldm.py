@@ -14,6 +14,7 @@ from foleyray.systems.ldm.denoiser import Denoiser, DenoiserSettings
 from foleyray.systems.ldm.diffusion import TIMES, Noising, denoised, guided, scheduler
 from foleyray.systems.ldm.diffusion_stages import FinetuneStage
 from foleyray.systems.ldm.front import Front
+from foleyray.systems.ldm.texture import Texture
 from foleyray.systems.ldm.tuning import TuningLayer, TuningSettings
 from foleyray.systems.ldm.vae import JudgeSettings, MelVae, VaeSettings
 from foleyray.systems.ldm.vae_stage import VaeStage
@@ -278,6 +279,45 @@ def test_a_trained_vae_has_latents_of_spread_one_and_finds_the_mel_again():
     assert (found - batch["mel"]).abs().mean() < 0.5 * before and losses["error"] < 0.5 * before
 
 
+def test_the_texture_learns_how_far_clips_lie_from_what_is_decoded():
+    """Of latents that say how loud the noise is, and nothing of the noise itself."""
+    seeded()
+    texture = Texture(channels=2, width=16, factor=4, bands=24, frames=38)
+    optimizer = torch.optim.Adam(texture.parameters(), 1e-2)
+
+    def batch(generator):
+        spread = torch.rand(16, 1, 10, 6, generator=generator) + 0.2
+        cells = spread[:, 0].repeat_interleave(4, 1).repeat_interleave(4, 2)[:, :38].transpose(1, 2)
+        return torch.cat([spread, torch.ones_like(spread)], dim=1), cells
+
+    generator = draws()
+    for _ in range(300):
+        latents, cells = batch(generator)
+        optimizer.zero_grad()
+        texture.loss(latents, cells * torch.randn(cells.shape, generator=generator)).backward()
+        optimizer.step()
+    latents, cells = batch(generator)
+    found = texture(latents.requires_grad_()).exp()
+    assert found.shape == cells.shape == (16, 24, 38)
+    assert (found / cells).log().abs().mean() < 0.15
+    texture.loss(latents, found).backward()
+    assert latents.grad is None, "what is put back teaches no encoder"
+
+
+def test_the_texture_leaves_the_autoencoder_alone():
+    stage, batch = vae_stage(), {"mel": mels()}
+    seeded()
+    nets = stage.build({})
+    vae = nets["vae"]
+    posterior = vae.posterior(batch["mel"])
+    latents = posterior.sample(draws())
+    vae.texture.loss(latents, batch["mel"] - vae.reconstruction(latents)).backward()
+    assert all(parameter.grad is None for parameter in vae.net.parameters())
+    assert all(parameter.grad is not None for parameter in vae.texture.parameters())
+    plain, rough = vae.decode(latents.detach()), vae.spread(latents.detach())
+    assert rough.shape == plain.shape and bool((rough > 0).all())
+
+
 def test_the_scale_is_a_buffer_that_a_restart_finds_again():
     stage = vae_stage()
     nets = stage.build({})
@@ -317,7 +357,7 @@ def test_the_judge_counts_and_learns_from_its_step_on():
         assert ("adversarial" in losses) is ("on_real" in judged) is reached is is_counted
         nets.zero_grad()
     values = {name: value.item() for name, value in losses.items()}
-    before = values["loss"] - values["judge_weight"] * values["adversarial"]
+    before = values["loss"] - values["judge_weight"] * values["adversarial"] - values["texture"]
     assert before == pytest.approx(values["error"] + values["divergence"], rel=1e-4)
 
 

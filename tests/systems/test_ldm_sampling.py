@@ -65,7 +65,7 @@ def test_a_clip_has_the_same_bits_alone_in_company_and_in_another_order(sampler)
 def test_every_parameter_is_heard(sampler, solver):
     base = quick(sampler, solver=solver)
     first = sound(sampler, [1], [base], [4])
-    for change in ({"guidance": 1.0}, {"noise_scale": 0.8}, {"steps": 6}):
+    for change in ({"guidance": 1.0}, {"noise_scale": 0.8}, {"steps": 6}, {"texture": 1.0}):
         assert not torch.equal(sound(sampler, [1], [base.model_copy(update=change)], [4]), first), change
     calmer = sound(sampler, [1], [base.model_copy(update={"eta": 0.0})], [4])
     assert torch.equal(calmer, first) is (solver == "dpm")

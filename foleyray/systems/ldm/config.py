@@ -84,6 +84,7 @@ class LdmParams(SamplingParams):
     noise_scale: float = Float(
         0.8, 1.2, start=1.0, help="spread of the noise a clip begins with: below 1 quieter, and less varied"
     )
+    texture: float = Float(0.0, 1.5, start=0.0, help="noise for what decoding smooths away; 0: none, as in the papers")
     steps: int = Int(5, 200, start=20, help="evaluations of the denoiser", batch_wide=True, searched=False)
     solver: Solver = Choice(
         start="dpm", help="dpm: DPM-Solver++, for few steps; ddim: the papers', with 200", batch_wide=True, searched=False

@@ -29,7 +29,7 @@ CLIPS_AT_ONCE = 32
 
 
 class LdmSampler:
-    """Clips of classes. A clip's seed draws the noise it begins with, its vocoder's, and what DDIM adds on the way."""
+    """Clips of classes. A clip's seed draws the noise it begins with, its vocoder's, DDIM's on the way, and its texture."""
 
     params: type[SamplingParams] = LdmParams
 
@@ -78,8 +78,16 @@ class LdmSampler:
         predict = guided(self.denoiser, condition, self.condition.unconditional, guidance)
         way = params[0]
         latents = denoised(predict, noise.to(self.device), solver=way.solver, steps=way.steps, eta=way.eta, draws=draws)
-        wave = self.vocoder(self.vae.decode(latents).clamp(min=self.floor), begins)
+        mel = self._textured(self.vae.decode(latents), latents, params, draws)
+        wave = self.vocoder(mel.clamp(min=self.floor), begins)
         return self._fitted(resample(wave, self.heard_hz, self.clip.sample_rate_hz)).cpu()
+
+    def _textured(self, mel: Tensor, latents: Tensor, params: Sequence[LdmParams], draws: Sequence[torch.Generator]) -> Tensor:
+        """log-mel (B, bands, frames) with noise as strong as each clip's `texture` says."""
+        if not any(item.texture for item in params):
+            return mel
+        grain = [item.texture * torch.randn(mel.shape[1:], generator=draw) for item, draw in zip(params, draws, strict=True)]
+        return mel + self.vae.spread(latents) * torch.stack(grain).to(mel)
 
     def _conditions(self, labels: Tensor, texts: Sequence[Tensor | None]) -> Tensor:
         """(B, D)"""

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from foleyray.config import Config
 from foleyray.modules.scaling import MelScale
 from foleyray.modules.schedules import Constant, Schedule
+from foleyray.systems.ldm.texture import Texture
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
@@ -39,6 +40,7 @@ class VaeSettings(Config):
     latent_channels: int = Field(8, ge=1)
     fold: int = Field(1, ge=1, description="side of the patches that a mel is cut into first: cheap halvings")
     scale: MelScale | None = Field(None, description="log-mels into -1..1 for the net; None: it sees them as they are")
+    texture_width: int = Field(64, ge=1, description="channels of the net that knows how far clips lie from what is decoded")
     kl_weight: float = Field(1.0, ge=0, description="on the sum over a latent, beside the sum of errors over a mel")
     judge: JudgeSettings | None = None
     learning_rate: float = Field(4.5e-5, gt=0)
@@ -89,6 +91,7 @@ class MelVae(nn.Module):
         self.settings, self.bands, self.frames = settings, bands, frames
         kind: Any = AutoencoderKL
         self.net = kind(**settings.layout)
+        self.texture = Texture(settings.latent_channels, settings.texture_width, settings.factor, bands, frames)
         self.register_buffer("moments", torch.tensor([0.0, 1.0]))
         self.register_buffer("num_batches", torch.tensor(0))
 
@@ -129,3 +132,7 @@ class MelVae(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """What `encode` gives, or a diffusion like it -> log-mel float32."""
         return self.reconstruction(latents * self.std)
+
+    def spread(self, latents: Tensor) -> Tensor:
+        """As `decode`, but how far a clip lies from that in every cell of the log-mel (B, bands, frames), in nats."""
+        return self.texture(latents * self.std).exp()

@@ -28,6 +28,8 @@ class Identity(Settings):
 class VaeStage:
     """Mean absolute error of the log-mel in nats, the divergence of the latents from a normal distribution, and a judge.
 
+    Beside them the texture learns, of its own, how large those errors are; no gradient of it reaches the autoencoder.
+
     The perceptual term (LPIPS) of the sheet is left out: its weights are those of a network for photographs.
     """
 
@@ -77,7 +79,8 @@ class VaeStage:
         posterior = vae.posterior(mel)
         if not self.start:
             vae.measure(posterior.mode())
-        made = vae.reconstruction(posterior.sample(step.generator))
+        latents = posterior.sample(step.generator)
+        made = vae.reconstruction(latents)
         losses = self._errors(mel, made, posterior.kl())
         judge = self.settings.judge
         if judge:
@@ -87,7 +90,8 @@ class VaeStage:
             last = vae.net.decoder.conv_out.weight
             weight = judge.weight * adaptive_weight(losses["loss"], adversarial, last)
             losses |= {"loss": losses["loss"] + weight * adversarial, "adversarial": adversarial, "judge_weight": weight}
-        return losses
+        texture = vae.texture.loss(latents, mel - made)
+        return losses | {"loss": losses["loss"] + texture, "texture": texture}
 
     def _judge_loss(self, nets: nn.ModuleDict, step: Step) -> Losses:
         """Hinge, from the step on at which the judge counts."""
@@ -105,7 +109,10 @@ class VaeStage:
         """Of the likeliest latents, as the diffusion learns them; `spread` is their deviation, by which it divides."""
         vae, mel = _vae(nets), self.front.log_mel(batch)
         posterior = vae.posterior(mel)
-        return self._errors(mel, vae.reconstruction(posterior.mode()), posterior.kl()) | {"spread": vae.std}
+        latents = posterior.mode()
+        made = vae.reconstruction(latents)
+        texture = vae.texture.loss(latents, mel - made)
+        return self._errors(mel, made, posterior.kl()) | {"spread": vae.std, "texture": texture}
 
     def encode(self, nets: nn.ModuleDict, batch: Batch) -> Tensor:
         """The scaled latents float32 (B, C, T, F) of a batch, by nets in evaluation mode."""
