@@ -4,7 +4,7 @@
 
 Random weights, which take as long as trained ones; clips of 4 s; one thread. `plain` is the generator as it is trained, in
 evaluation mode, all clips at once; `folded` is what the samplers use, clip by clip, with the weight norm worked in; `bf16`
-is the folded one under autocast. Prints a table and, as its last line, one JSON object: `x_realtime_*` (seconds of sound
+is the folded one of that precision. Prints a table and, as its last line, one JSON object: `x_realtime_*` (seconds of sound
 for each second of the processor, at batch 1 and 16, or 4 with --quick), `bf16_error_db` (its difference, against the wave),
 `gflop_per_clip`, `gflops_matmul` (a large product of matrices on the same core), `floor_seconds_per_clip` (one over the
 other), `share_of_floor`, and `train_step_seconds` (batch 4, or 2 with --quick, of 8,192 samples, both discriminators).
@@ -49,16 +49,12 @@ def main() -> None:
 
 @torch.inference_mode()
 def _speeds(generator: HiFiGAN, mel: Tensor) -> dict[str, float]:
-    plain, count = folded(generator), len(mel)
-
-    def one_by_one(clips: Tensor) -> Tensor:
-        return torch.cat([plain(clip) for clip in clips.split(1)])
-
-    def halved(clips: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return one_by_one(clips)
-
-    makers: dict[str, Callable[[Tensor], Tensor]] = {"plain": generator, "folded": one_by_one, "bf16": halved}
+    count = len(mel)
+    makers: dict[str, Callable[[Tensor], Tensor]] = {
+        "plain": generator,
+        "folded": folded(generator),
+        "bf16": folded(generator, "bf16"),
+    }
     waves = {name: make(mel[:1]) for name, make in makers.items()}
     found = {
         f"x_realtime_{name}_{size}": size
@@ -92,11 +88,14 @@ def _gflop(generator: HiFiGAN, mel: Tensor) -> float:
         places = inputs[0].shape[-1] if isinstance(module, nn.ConvTranspose1d) else output.shape[-1]
         counts.append(2 * module.weight.numel() * places)
 
-    plain = folded(generator)
-    for module in plain.modules():
-        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
-            module.register_forward_hook(count)
-    plain(mel)
+    hooks = [
+        module.register_forward_hook(count)
+        for module in generator.modules()
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d)
+    ]
+    generator(mel)
+    for hook in hooks:
+        hook.remove()
     return sum(counts) / 1e9
 
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from foleyray.clips import ClassList
 from foleyray.config import Config, UserError, explain
 from foleyray.files import write_whole
+from foleyray.stage import Every
 
 TRAINING = "training.pt"
 
@@ -121,11 +122,18 @@ def remove(step: Checkpoint) -> None:
     shutil.rmtree(hidden)
 
 
-def prune(folder: Path, keep: int | None) -> None:
-    """Removes all but the newest `keep` steps; None keeps all. Step 0, the untrained nets, always stays."""
-    if keep is not None:
-        for old in [step for step in all_steps(folder) if step.card.step][:-keep]:
-            remove(old)
+def prune(folder: Path, keep: int | Every | None) -> None:
+    """Removes all but the newest `keep` steps, or those off a schedule; None keeps all.
+
+    The newest step always stays, to go on from, and so does step 0, the untrained nets.
+    """
+    steps = [step for step in all_steps(folder) if step.card.step]
+    if isinstance(keep, Every):
+        stale = [step for step in steps[:-1] if not keep.holds(step.card.step)]
+    else:
+        stale = steps[:-keep] if keep else []
+    for old in stale:
+        remove(old)
 
 
 def load(path: Path | str) -> Checkpoint:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -17,6 +17,16 @@ and what earlier stages made, whole numbers as int64 and others as float32."""
 
 Losses = dict[str, Tensor]
 """Scalars by name; `loss` is the one that is minimised, the others are logged beside it."""
+
+
+class Every(Config):
+    """Checkpoints on a schedule: step `begin`, and every so many steps after it."""
+
+    every: int = Field(ge=1)
+    begin: int = Field(0, ge=0)
+
+    def holds(self, step: int) -> bool:
+        return step >= self.begin and (step - self.begin) % self.every == 0
 
 
 class Training(Config):
@@ -31,8 +41,19 @@ class Training(Config):
     average: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights, ramped up; None: none")
     average_from: int = Field(0, ge=0, description="step at which averaging begins; before it the average follows")
     checkpoint_every: int = Field(1000, ge=1, description="steps between checkpoints; the last step is always kept")
-    keep: int | None = Field(None, ge=1, description="newest checkpoints to keep; None: all, for the search to choose")
+    keep: Annotated[int, Field(ge=1)] | Every | None = Field(
+        None, description="newest checkpoints to keep, or a schedule with the last step beside it; None: all, for the search"
+    )
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _saves_what_is_kept(self) -> Self:
+        if isinstance(self.keep, Every) and any(n % self.checkpoint_every for n in (self.keep.every, self.keep.begin)):
+            raise ValueError(
+                f"keep has every {self.keep.every} and begin {self.keep.begin}, but a checkpoint is saved every "
+                f"{self.checkpoint_every} steps; make both multiples of checkpoint_every"
+            )
+        return self
 
 
 @dataclass

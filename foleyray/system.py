@@ -63,6 +63,15 @@ class Prompted(Sampler, Protocol):
         ...
 
 
+@runtime_checkable
+class HasClassVectors(Sampler, Protocol):
+    """A sampler whose net learns a vector for each class."""
+
+    def class_vectors(self) -> Tensor:
+        """float32 (classes, D) on the CPU, in the order of the classes."""
+        ...
+
+
 @dataclass(frozen=True)
 class System:
     """What a folder in `systems/` exports as `SYSTEM`.

@@ -9,6 +9,7 @@ from foleyray import checkpoint
 from foleyray.checkpoint import Card
 from foleyray.clips import DCASE7
 from foleyray.config import UserError
+from foleyray.stage import Every
 
 
 def card(step: int) -> Card:
@@ -120,6 +121,8 @@ def test_pruning_spares_the_untrained_and_the_newest(tmp_path):
         save(tmp_path, step, seed=step)
     checkpoint.prune(tmp_path, None)
     assert [c.card.step for c in checkpoint.all_steps(tmp_path)] == [0, 10, 20, 30]
+    checkpoint.prune(tmp_path, Every(every=20, begin=10))
+    assert [c.card.step for c in checkpoint.all_steps(tmp_path)] == [0, 10, 30]
     checkpoint.prune(tmp_path, 1)
     assert [c.card.step for c in checkpoint.all_steps(tmp_path)] == [0, 30]
     assert not list(tmp_path.glob(".*.part"))

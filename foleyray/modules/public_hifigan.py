@@ -10,7 +10,7 @@ from torch import Tensor
 
 from foleyray.clips import MelSpec
 from foleyray.config import Config, UserError
-from foleyray.modules.hifigan import HiFiGAN, HiFiGANLayout, folded
+from foleyray.modules.hifigan import HiFiGAN, HiFiGANLayout
 
 NORMS = ((".weight_g", ".weight_v"), (".parametrizations.weight.original0", ".parametrizations.weight.original1"))
 """Endings of length and direction of a weight, as torch has spelled them before and since 2.0."""
@@ -60,7 +60,7 @@ class PublicSettings(Config, extra="ignore"):
 
 
 def load_public(weights: Path, settings: Path, mel: MelSpec) -> HiFiGAN:
-    """The generator of a public checkpoint, folded and frozen; raises UserError where it does not take the mels of `mel`.
+    """The generator of a public checkpoint, plain and frozen; raises UserError where it does not take the mels of `mel`.
 
     `weights` holds `{"generator": state}`, with weight norm in either spelling of torch or folded already. Also raises
     UserError for files that are missing or damaged, and for weights that are missing, unknown or of another shape.
@@ -72,7 +72,7 @@ def load_public(weights: Path, settings: Path, mel: MelSpec) -> HiFiGAN:
     generator, found = HiFiGAN(layout, mel.bands), without_norm(_read_state(weights), weights)
     _check_shapes(found, generator.state_dict(), weights)
     generator.load_state_dict(found)
-    return folded(generator)
+    return generator.eval().requires_grad_(False)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What trains a HiFi-GAN: the stage `vocoder` of any system that has chosen one, and its losses."""
+"""What trains a HiFi-GAN: the stage `vocoder` of any system that has chosen one."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.optim import AdamW, Optimizer
 from foleyray.audio.mel import Mel
 from foleyray.clips import ClipSpec, MelSpec
 from foleyray.config import Config, UserError
+from foleyray.modules.adversarial import discriminator_losses, distance, feature_matching, generator_loss, log_mel
 from foleyray.modules.discriminators import Judgement, MultiPeriodDiscriminator, MultiScaleDiscriminator
 from foleyray.modules.hifigan import HiFiGAN, weight_normed
 from foleyray.modules.public_hifigan import load_public
@@ -109,7 +110,7 @@ class VocoderStage:
     def validate(self, nets: nn.ModuleDict, batch: Batch, step: Step) -> Losses:
         """Copy synthesis of whole clips: mean absolute errors of the full-band log-mel, and of the log-mel it was made from."""
         wave, mel = batch["wave"], self.segments.mel
-        made = nets["generator"](_log_mel(mel, wave))[:, : wave.shape[1]]
+        made = nets["generator"](log_mel(mel, wave))[:, : wave.shape[1]]
         made = F.pad(made, (0, wave.shape[1] - made.shape[1]))
         return {"loss": distance(self.full_band, made, wave), "copy_synthesis": distance(mel, made, wave)}
 
@@ -123,37 +124,3 @@ def vocoder_stages(settings: AnyVocoder, clip: ClipSpec, mel: MelSpec) -> tuple[
     from foleyray.modules.speecht5_vocoder import SpeechT5VocoderStage  # transformers takes seconds to import
 
     return (SpeechT5VocoderStage(settings, clip, mel),)
-
-
-def distance(mel: Mel, made: Tensor, real: Tensor) -> Tensor:
-    """Waves (B, T) -> mean absolute difference of their log-mels, a scalar."""
-    return F.l1_loss(_log_mel(mel, made), _log_mel(mel, real))
-
-
-def _log_mel(mel: Mel, wave: Tensor) -> Tensor:
-    """In float32, wherever the wave lies."""
-    with torch.autocast(wave.device.type, enabled=False):
-        log_mel: Tensor = mel.to(wave.device)(wave.float())
-        return log_mel
-
-
-def generator_loss(made: Sequence[Judgement]) -> Tensor:
-    """Least squares, summed over the discriminators; equation 2 of the paper."""
-    return _sum((1 - score.float()).square().mean() for score, _ in made)
-
-
-def discriminator_losses(real: Sequence[Judgement], made: Sequence[Judgement]) -> Losses:
-    """Least squares, summed over the discriminators; equation 1 of the paper. The mean scores beside it tell who is ahead."""
-    of_real = _sum((1 - score.float()).square().mean() for score, _ in real)
-    of_made = _sum(score.float().square().mean() for score, _ in made)
-    return {"loss": of_real + of_made, "on_real": of_real, "on_made": of_made}
-
-
-def feature_matching(real: Sequence[Judgement], made: Sequence[Judgement]) -> Tensor:
-    """Mean absolute difference of every layer's output, summed over layers and discriminators; equation 4 of the paper."""
-    pairs = [pair for (_, ours), (_, theirs) in zip(real, made, strict=True) for pair in zip(ours, theirs, strict=True)]
-    return _sum(F.l1_loss(of_made.float(), of_real.float()) for of_real, of_made in pairs)
-
-
-def _sum(terms: Iterable[Tensor]) -> Tensor:
-    return torch.stack(list(terms)).sum()

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+STRONGEST = 46
+"""Percent of colour in the warmest cell: the words on it can still be read."""
+
 
 def number(value: float | None) -> str:
     """Three significant digits, without exponents between a thousandth and a million; a dash for what was not measured."""
@@ -61,8 +64,8 @@ class LogScale:
         return [(self.at(value), f"{value:g}") for value in values if self.low <= value <= self.high]
 
 
-def warmth(distances: Mapping[str, float], strongest: int = 46) -> dict[str, int]:
-    """Name -> percent of colour, `strongest` for the nearest and 0 for the farthest, by the logarithm of the distance."""
+def warmth(distances: Mapping[str, float]) -> dict[str, int]:
+    """Name -> percent of colour, STRONGEST for the nearest and 0 for the farthest, by the logarithm of the distance."""
     logs = {name: math.log(max(distance, 1e-9)) for name, distance in distances.items()}
     low, high = min(logs.values()), max(logs.values())
-    return {name: round(strongest * (high - value) / (high - low)) if high > low else 0 for name, value in logs.items()}
+    return {name: round(STRONGEST * (high - value) / (high - low)) if high > low else 0 for name, value in logs.items()}

@@ -30,6 +30,7 @@ from foleyray.report.anchors import anchors_of, fresh_seed
 from foleyray.report.figures import breakable, duration, number
 from foleyray.report.scores import Anchors
 from foleyray.search.config import SearchConfig
+from foleyray.search.table import Results, results_of
 
 SECTIONS = {
     "sounds": "Sounds",
@@ -78,7 +79,8 @@ def write(run: Path, *, store: Store, settings: SearchConfig, progress: Progress
         anchors = anchors_of(run, generator, store, embedder, settings, device, progress)
     blocks = _blocks(store, generator, anchors, fresh_seed(settings), progress)
     ensemble = generator.roster.ensemble if generator else None
-    page = _render(_context(run, store, anchors) | _makers(ensemble) | {"blocks": blocks, "is_generating": bool(generator)})
+    made = {"blocks": blocks, "kinships": tables.kinships(generator) if generator else [], "is_generating": bool(generator)}
+    page = _render(_context(run, store, anchors) | _makers(ensemble) | made)
     write_whole(run / "report.html", page)
     return run / "report.html"
 
@@ -92,9 +94,14 @@ def _render(context: Mapping[str, Any]) -> str:
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
     environment = Environment(autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"number": number, "duration": duration, "breakable": breakable}
+    environment.filters |= {"number": number, "duration": duration, "breakable": breakable, "csv_link": _csv_link}
     template = environment.from_string(room.joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(context, style=Markup(style), script=Markup(script), policy=Markup(policy))
+
+
+def _csv_link(results: Results) -> str:
+    """The table as a file inside the page."""
+    return f"data:text/csv;base64,{base64.b64encode(results.csv().encode()).decode()}"
 
 
 def _context(run: Path, store: Store, anchors: Anchors | None) -> dict[str, Any]:
@@ -115,6 +122,7 @@ def _context(run: Path, store: Store, anchors: Anchors | None) -> dict[str, Any]
         "rows": tables.rows(anchors, strip) if anchors and strip else [],
         "ticks": strip.ticks() if strip else [],
         "histories": histories,
+        "results": results_of(run / "search"),
         "curves": _curves(run),
         "timings": timings,
         "longest": max(timings.values(), default=0.0),

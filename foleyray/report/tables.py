@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch.nn.functional import normalize
+
 from foleyray.ensemble import MIXTURE, Ensemble, Evidence, Member, Standing
-from foleyray.report.figures import LogScale, warmth
+from foleyray.generation import EnsembleSampler
+from foleyray.report.figures import STRONGEST, LogScale, warmth
 from foleyray.report.scores import Anchors, ClassAnchors
+from foleyray.system import HasClassVectors
 
 KINDS = {
     "generated": ("made", "Generated"),
@@ -67,6 +71,35 @@ def _cells(anchors: Anchors, name: str) -> list[Cell]:
     distances = {other: found.fad if other == name else found.other_fads[other] for other in anchors.classes}
     colours, nearest = warmth(distances), min(distances, key=distances.__getitem__)
     return [Cell(fad, colours[other], other == name, other == nearest) for other, fad in distances.items()]
+
+
+@dataclass(frozen=True)
+class Kinship:
+    """How alike the classes are to a net: cosines of its class vectors with their warmth, each row up to the diagonal."""
+
+    system: str
+    checkpoint: str
+    rows: list[tuple[str, list[tuple[float, int]]]]
+
+
+def kinships(generator: EnsembleSampler) -> list[Kinship]:
+    """One for each system of the ensemble that has class vectors, of the checkpoint that makes the earliest class."""
+    parts = {part.system.name: part for parts in reversed(generator.roster.parts.values()) for part in reversed(parts)}
+    samplers = {name: (part, generator.samplers[part.combination]) for name, part in sorted(parts.items())}
+    return [
+        Kinship(name, list(part.member.checkpoints.values())[-1].removeprefix("checkpoints/"), _cosines(sampler))
+        for name, (part, sampler) in samplers.items()
+        if isinstance(sampler, HasClassVectors)
+    ]
+
+
+def _cosines(sampler: HasClassVectors) -> list[tuple[str, list[tuple[float, int]]]]:
+    vectors = normalize(sampler.class_vectors(), dim=1)
+    cosines = (vectors @ vectors.T).tolist()
+    return [
+        (name, [(cosine, round(STRONGEST * max(cosine, 0.0))) for cosine in cosines[label][: label + 1]])
+        for label, name in enumerate(sampler.classes.names)
+    ]
 
 
 def systems(ensemble: Ensemble) -> list[str]:

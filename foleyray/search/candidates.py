@@ -48,7 +48,7 @@ class Candidates(Sequence[Candidate]):
         return {stage: chosen[stage] for stage in self.stages}
 
 
-def newest(system: System, config: SystemConfig, trained: Trained, classes: ClassList, count: int) -> Candidates:
+def newest(system: System, config: SystemConfig, trained: Trained, classes: ClassList, count: int | None) -> Candidates:
     """Up to `count` checkpoints of every stage in `samples_from`, newest first; the untrained step 0 is never one.
 
     A stage may meet another step of an earlier stage than the one it was trained on, which is the newest.
@@ -64,7 +64,7 @@ def newest(system: System, config: SystemConfig, trained: Trained, classes: Clas
                 f"{checkpoints[-1].path} was trained on the classes {', '.join(found.names)}, but the store has "
                 f"{', '.join(classes.names)}; search on the corpus it was trained on"
             )
-    return Candidates({stage: tuple(reversed(checkpoints[-count:])) for stage, checkpoints in usable.items()})
+    return Candidates({stage: tuple(checkpoints[::-1][:count]) for stage, checkpoints in usable.items()})
 
 
 def ids(candidate: Candidate) -> dict[str, str]:

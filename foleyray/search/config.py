@@ -1,7 +1,7 @@
 """Settings of the search, read from the key `search` of a system's YAML file, and the seeds that follow from them."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,8 @@ from foleyray.ensemble import Protocol
 Purpose = Literal["search", "promotion"]
 Target = Literal["text", "bank"]
 Split = Literal["reference", "held_out"]
+Value = float | int | str
+"""Of a sampling parameter."""
 MOST_CLIPS = 2**19
 MOST_CANDIDATES = 64
 """Of a selection, in a round and as rounds."""
@@ -46,15 +48,20 @@ class SearchConfig(Config):
 
     embedder: str = Field("logmel", description="name, or name:recipe, of the embedder whose distance is lowered")
     weights: Path | None = Field(None, description="folder of published embedder weights; None: where they usually lie")
-    trials: int = Field(12, ge=1, description="trials per class; more than before goes on where the search ended")
+    trials: int = Field(24, ge=1, description="trials per class; more than before goes on where the search ended")
     max_clips: int | None = Field(None, ge=1, description="clips after which no trial of the system begins; None: no limit")
     max_minutes: float | None = Field(None, gt=0, description="the same in minutes, those of all its trials added up")
-    starts: dict[str, tuple[dict[str, float | int | str], ...]] = Field(
+    starts: dict[str, tuple[dict[str, Value], ...]] = Field(
         {}, description="points to begin with, by class or for `all`, after the system's own start"
+    )
+    grid: tuple[dict[str, Annotated[tuple[Value, ...], Field(min_length=1)]], ...] = Field(
+        (), description="sampling parameter -> values: all of them are tried at every checkpoint, and nothing else"
     )
     clips: int = Field(32, ge=2, le=MOST_CLIPS, description="clips per trial, the same number and seeds in all trials")
     rungs: int = Field(3, ge=1, le=10, description="scores per trial, each after twice the clips; losers stop early")
-    checkpoints: int = Field(3, ge=1, description="newest checkpoints of every stage to choose from; never step 0")
+    checkpoints: int | None = Field(
+        3, ge=1, description="newest checkpoints of every stage to choose from, None: all; never step 0"
+    )
     promote_clips: int = Field(64, ge=3, le=MOST_CLIPS, description="fresh clips per class on which a winner is measured again")
     seed: int = Field(0, ge=0, lt=2**40)
     batch_size: int = Field(16, ge=1, description="clips that are sampled and embedded together")
@@ -67,13 +74,21 @@ class SearchConfig(Config):
 
     @model_validator(mode="after")
     def _has_clips_for_every_rung(self) -> Self:
-        if self.clips >> (self.rungs - 1) < 2:
+        if not self.grid and self.clips >> (self.rungs - 1) < 2:
             raise ValueError(f"{self.rungs} rungs need at least {2**self.rungs} clips (2 on the first one), found {self.clips}")
+        return self
+
+    @model_validator(mode="after")
+    def _begins_in_one_way(self) -> Self:
+        if self.grid and self.starts:
+            raise ValueError("a grid names all points that are tried, so starts add nothing; remove one of the two")
         return self
 
     @property
     def rung_clips(self) -> tuple[int, ...]:
-        """Clips after which a trial is scored, doubling: (8, 16, 32) for 32 clips and 3 rungs."""
+        """Clips after which a trial is scored, doubling: (8, 16, 32) for 32 clips and 3 rungs; of a grid all are made."""
+        if self.grid:
+            return (self.clips,)
         first = self.clips >> (self.rungs - 1)
         return (*(first << rung for rung in range(self.rungs - 1)), self.clips)
 

@@ -35,6 +35,10 @@ from foleyray.search.results import Searched, Winner, drop_winners, read_winner,
 from foleyray.search.scoring import find_scorer
 from foleyray.search.starts import check_starts
 from foleyray.search.study import ClassStudy, open_journal
+from foleyray.search.table import write_results
+
+SPACE = 2
+"""Of what trials choose from, in the name of a study: 2 since checkpoints have no order."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ def aim_of(entry: Entry, trained: Trained, store: Store, scorer: Checkpoint | No
     check_starts(system, settings, store.classes)
     embedder = find(settings.embedder, settings.weights, "cpu")
     identity = {
+        "space": SPACE,
         "system": system.name,
         "checkpoints": {stage: [step.id for step in steps] for stage, steps in candidates.stages.items()},
         "params": {name: bounds.model_dump(mode="json", exclude={"help"}) for name, bounds in system.params.space().items()},
@@ -93,6 +98,8 @@ def aim_of(entry: Entry, trained: Trained, store: Store, scorer: Checkpoint | No
     }
     if settings.protocol != "clean_selection":
         identity["protocol"] = settings.protocol
+    if settings.grid:
+        identity["grid"] = settings.grid
     make = Maker(system, entry.config, candidates, settings, store.path.resolve(), settings.split, scorer)
     heard_by = f"{embedder.name}:{embedder.recipe}"
     return Aim(system.name, heard_by, system.params, store.classes, candidates, settings, make, identity, store, scorer)
@@ -114,6 +121,7 @@ def run_studies(aims: Sequence[Aim], out: Path, progress: Progress) -> dict[str,
                 _run(aim, each.studies, folders[aim.system], progress)
         finally:
             write_trials(out, searched)
+            write_results(out)
         winners = _winners(aims, searched, out, chosen_by, progress)
         for winner in winners.values():
             write_winner(out, winner)
@@ -189,7 +197,7 @@ def _run(aim: Aim, studies: Sequence[ClassStudy], folder: Path, progress: Progre
     if not left:
         progress.say(f"{aim.system} is searched already: {_so_far(studies)} in {folder}")
         return
-    total = aim.settings.trials * len(studies)
+    total = sum(study.num_trials for study in studies)
     done = total - sum(study.num_left for study in studies)
     if done:
         progress.say(f"the search of {aim.system} goes on: {done} of {total} trials were done")

@@ -19,12 +19,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from foleyray.sampling import SamplingParams
 from foleyray.search.config import SearchConfig
-from foleyray.search.starts import starts_of
+from foleyray.search.starts import crossed, starts_of
 from foleyray.search.trial import Point, point, space, start
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 RANDOM_TRIALS = 4
 """Trials before Optuna's tree-structured Parzen estimator takes over, the start point among them: budgets are small here."""
+FIRST_CHECKPOINTS = 6
+"""Newest checkpoints of the last stage that are tried at the start values before anything else; bad ones stop early."""
 SECONDS = "seconds"
 
 
@@ -95,7 +97,10 @@ class ClassStudy:
         """`num_ages`: stage -> how many checkpoints it has to choose from."""
         self.name, self.label, self.num_ages, self.settings = name, label, num_ages, settings
         self.space, own = space(params, num_ages), start(params, num_ages)
-        self.starts = [own, *({**own, **point} for point in starts_of(settings, name))]
+        grid = crossed(settings.grid, own, num_ages)
+        given = ({**own, **point} for point in starts_of(settings, name))
+        self.starts = grid or [own, *given, *crossed(({},), own, num_ages)[:FIRST_CHECKPOINTS]]
+        self.num_trials = len(grid) or settings.trials
         self.study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
 
     def resume(self) -> None:
@@ -146,7 +151,7 @@ class ClassStudy:
     @property
     def num_left(self) -> int:
         """Trials that the budget still allows."""
-        return max(0, self.settings.trials - len(self._trials(*FINISHED)))
+        return max(0, self.num_trials - len(self._trials(*FINISHED)))
 
     def ranked(self) -> list[Tried]:
         """The trials of all clips at different points, the smallest distance first; one at least once none is left."""

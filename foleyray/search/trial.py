@@ -18,14 +18,16 @@ class Point:
 
 
 def age_of(stage: str) -> str:
-    """The parameter that chooses a stage's checkpoint. 0 is the newest; ordered, for neighbours in training sound alike."""
+    """The parameter that chooses a stage's checkpoint. 0 is the newest; in no order, for which is best differs by class."""
     return f"{stage}_age"
 
 
 def space(params: type[SamplingParams], num_ages: Mapping[str, int]) -> dict[str, BaseDistribution]:
     """Every parameter that is searched, within its bounds, and the age of the checkpoint of each stage that has a choice."""
     assert not {age_of(stage) for stage in num_ages} & params.model_fields.keys()
-    ages: dict[str, BaseDistribution] = {age_of(stage): IntDistribution(0, num_ages[stage] - 1) for stage in _varying(num_ages)}
+    ages: dict[str, BaseDistribution] = {
+        age_of(stage): CategoricalDistribution(range(num_ages[stage])) for stage in _varying(num_ages)
+    }
     return ages | {name: _distribution(bounds) for name, bounds in _searched(params).items()}
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from foleyray.audio.mel import Mel
 from foleyray.clips import ClipSpec, MelSpec
 from foleyray.config import UserError
-from foleyray.modules import vocoder_stage
+from foleyray.modules import adversarial, vocoder_stage
 from foleyray.modules.hifigan import HiFiGANLayout, folded, weight_normed
 from foleyray.modules.segments import Segments
 from foleyray.modules.vocoder import HiFiGANSettings
@@ -113,11 +113,11 @@ def test_least_squares_and_features_by_hand() -> None:
         (torch.tensor([[0.0, 1.0]]), [torch.ones(1, 4), torch.ones(1, 2)]),
         (torch.tensor([[-1.0]]), [torch.full((1, 1), 3.0)]),
     ]
-    assert vocoder_stage.generator_loss(made) == pytest.approx(0.5 + 4)
-    found = vocoder_stage.discriminator_losses(real, made)
+    assert adversarial.generator_loss(made) == pytest.approx(0.5 + 4)
+    found = adversarial.discriminator_losses(real, made)
     assert found["on_real"] == pytest.approx(0.125 + 1) and found["on_made"] == pytest.approx(0.5 + 1)
     assert found["loss"] == found["on_real"] + found["on_made"]
-    assert vocoder_stage.feature_matching(real, made) == pytest.approx(1 + 0 + 3)
+    assert adversarial.feature_matching(real, made) == pytest.approx(1 + 0 + 3)
 
 
 def test_the_loss_is_weighted_and_hears_the_full_band() -> None:
@@ -131,12 +131,12 @@ def test_a_whistle_over_the_input_mel_is_heard_by_the_loss_alone() -> None:
     stage = VocoderStage(SETTINGS, CLIP, MEL)
     wave = 0.01 * _wave()
     whistle = wave + 0.2 * torch.sin(2 * torch.pi * 7_500 / 16_000 * torch.arange(CLIP.num_samples))
-    assert vocoder_stage.distance(Mel(MEL), whistle, wave) < 0.2 < vocoder_stage.distance(stage.full_band, whistle, wave)
+    assert adversarial.distance(Mel(MEL), whistle, wave) < 0.2 < adversarial.distance(stage.full_band, whistle, wave)
 
 
 def test_a_perfect_copy_has_no_error() -> None:
-    assert vocoder_stage.distance(Mel(MEL), _wave(), _wave()) == 0
-    assert vocoder_stage.distance(Mel(MEL), torch.zeros(1, 4_000), torch.zeros(1, 4_000)) == 0, "silent pieces are allowed"
+    assert adversarial.distance(Mel(MEL), _wave(), _wave()) == 0
+    assert adversarial.distance(Mel(MEL), torch.zeros(1, 4_000), torch.zeros(1, 4_000)) == 0, "silent pieces are allowed"
 
 
 # The turns

@@ -146,7 +146,16 @@ def write_trials(search: Path) -> None:
     """Five trials of the one system and three of the other, for each class."""
     search.mkdir()
     rows = [
-        {"class": name, "system": system, "trial": trial, "fad": None if trial == 3 else 9.0 - trial, "stopped": trial == 4}
+        {
+            "class": name,
+            "system": system,
+            "trial": trial,
+            "checkpoints": {"gan": f"gan/00c0ffee/step-{100 * (trial // 2):09d}"},
+            "params": {"truncation": 1.0 - trial / 8, "averaged": "on"},
+            "fad": None if trial == 3 else 9.0 - trial,
+            "clips": 8,
+            "stopped": trial == 4,
+        }
         for system, count in {"contrastive_gan": 5, OTHER: 3}.items()
         for name in CLASSES.names
         for trial in range(count)

@@ -46,5 +46,5 @@ def test_the_strip_is_logarithmic_and_holds_all_values():
 
 
 def test_the_nearest_is_the_warmest():
-    assert warmth({"a": 1.0, "b": 10.0, "c": 100.0}, strongest=40) == {"a": 40, "b": 20, "c": 0}
+    assert warmth({"a": 1.0, "b": 10.0, "c": 100.0}) == {"a": 46, "b": 23, "c": 0}
     assert warmth({"a": 1.0}) == {"a": 0}

@@ -20,7 +20,7 @@ from foleyray.progress import Quiet
 from foleyray.report.anchors import anchors_of
 from foleyray.report.page import SECTIONS, write
 from foleyray.report.scores import Anchors
-from foleyray.report.tables import systems
+from foleyray.report.tables import kinships, systems
 from foleyray.search.config import SearchConfig
 from tests.report.conftest import CLASSES, HOSTILE, OTHER
 
@@ -88,7 +88,7 @@ def test_loads_nothing(html, page):
 def test_ids_are_unique_and_links_lead_somewhere(page):
     ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
-    links = [attrs["href"][1:] for attrs in page.all("a")]
+    links = [attrs["href"][1:] for attrs in page.all("a") if "download" not in attrs]
     assert links and set(links) <= set(ids)
 
 
@@ -120,6 +120,37 @@ def test_every_system_has_its_place(html, page):
     histories = re.search(r'<section id="search">(.*?)</section>', html, re.DOTALL)[1]
     assert histories.count("</span> contrastive_gan") == histories.count("</span> other_system") == 2
     assert "best 7 at trial 2 of contrastive_gan" in histories
+
+
+def test_the_best_combinations_are_a_table_and_a_file(html, page):
+    """Trial 2 is the best of both systems; the first two were tried by all classes as well, the third had no distance."""
+    part = re.search(r"Best combinations of contrastive_gan.*?<table[^>]*>(.*?)</table>", html, re.DOTALL)[1]
+    rows = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in re.findall(r"<tr>(.*?)</tr>", part, re.DOTALL)]
+    assert [cell.replace("<wbr>", "") for cell in rows[0]] == [
+        *("Class", "gan 0, truncation 0.875", "gan 0, truncation 1", "gan 100, truncation 0.75", "ensemble")
+    ]
+    assert rows[1:] == [
+        *([name, "8", "9", "<strong>7</strong>", "<strong>7</strong>"] for name in CLASSES.names),
+        ["Mean", "8", "9", "7", "7"],
+    ]
+    links = {attrs["download"]: content(attrs["href"]).decode() for attrs in page.all("a") if "download" in attrs}
+    assert set(links) == {"results-contrastive_gan.csv", f"results-{OTHER}.csv"}
+    assert links[f"results-{OTHER}.csv"].splitlines()[1] == "Hum,8.0,9.0,7.0,7.0"
+
+
+def test_class_vectors_are_shown_as_cosines(whole_run, html):
+    generator = EnsembleSampler.load(whole_run)
+    ((_, sampler),) = generator.samplers.items()
+    (kinship,) = kinships(generator)
+    hum, hiss = sampler.class_vectors()
+    cosine = float(hum @ hiss / hum.norm() / hiss.norm())
+    assert kinship.system == "contrastive_gan" and kinship.checkpoint.startswith("gan/")
+    assert [name for name, _ in kinship.rows] == list(CLASSES.names)
+    (own,), (other, last) = (cells for _, cells in kinship.rows)
+    assert [own, last] == [(pytest.approx(1), 46)] * 2
+    assert other == (pytest.approx(cosine, abs=1e-6), round(46 * max(cosine, 0)))
+    shown = re.search(r"Classes as contrastive_gan knows them.*?<tbody>(.*?)</tbody>", html, re.DOTALL)[1]
+    assert re.findall(r"<td[^>]*>(.*?)</td>", shown) == ["1.000", "", f"{cosine:.3f}", "1.000"]
 
 
 def test_one_system_has_nobody_to_be_compared_with(whole_run):

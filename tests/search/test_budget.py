@@ -70,17 +70,22 @@ def test_an_interrupted_search_does_not_begin_its_budget_again(tmp_path):
     assert len(run(tmp_path, settings.model_copy(update={"max_clips": 64}))) == 2
 
 
-def test_points_to_start_from_follow_the_systems_own(tmp_path):
+def test_points_to_start_from_follow_the_systems_own_and_its_start_at_older_checkpoints_follows_them(tmp_path):
     starts = {"all": ({"tilt": 0.5, "polarity": "down"},), "Bright": ({"tilt": 0.25}, {"tilt": 1.0})}
     settings = SearchConfig(trials=3, clips=8, starts=starts)
-    begun = run(tmp_path, settings)
-    tried = {name: [point["params"] for point in begun if point["class"] == name] for name in CLASSES.names}
+    tried = by_class(run(tmp_path, settings))
     own = {"tilt": 1.0, "repeats": 1, "polarity": "up"}
-    assert tried["Dull"][:2] == [own, own | {"tilt": 0.5, "polarity": "down"}]
-    assert tried["Bright"] == [own, own | {"tilt": 0.5, "polarity": "down"}, own | {"tilt": 0.25}]
-    assert {point["candidate"] for point in begun if point["class"] == "Bright"} == {0}
-    again = run(tmp_path, settings.model_copy(update={"trials": 4}))
-    assert all(point["params"] not in tried[point["class"]] for point in again), "and is tried once"
+    assert tried["Dull"] == [(0, own), (0, own | {"tilt": 0.5, "polarity": "down"}), (1, own)]
+    assert tried["Bright"] == [(0, own), (0, own | {"tilt": 0.5, "polarity": "down"}), (0, own | {"tilt": 0.25})]
+    again = by_class(run(tmp_path, settings.model_copy(update={"trials": 4})))
+    assert again["Bright"] == [(1, own)] and again["Dull"][0] not in tried["Dull"], "and each is tried once"
+
+
+def by_class(begun):
+    """Class -> candidate and parameters of what was handed out."""
+    return {
+        name: [(point["candidate"], point["params"]) for point in begun if point["class"] == name] for name in CLASSES.names
+    }
 
 
 def test_points_that_cannot_be_tried_are_refused():

@@ -42,9 +42,11 @@ def test_sections_must_be_equal_setting_by_setting():
 
 def test_budget_and_machines_are_each_systems_own():
     own = {"trials": 3, "checkpoints": 1, "batch_size": 2, "concurrent": 1, "cpus_per_trial": 2.0, "gpus_per_trial": 0.5}
-    own |= {"max_clips": 100, "max_minutes": 2.0, "starts": {"all": ({"tilt": 1.0},)}}
-    assert own.keys() | OTHERS.keys() | set(SECTIONS) == SearchConfig.model_fields.keys()
-    assert terms_of([entry(SETTINGS), entry(SETTINGS.model_copy(update=own), TWIN)]) == SETTINGS
+    own |= {"max_clips": 100, "max_minutes": 2.0}
+    begun = ({"starts": {"all": ({"tilt": 1.0},)}}, {"grid": ({"tilt": (1.0,)},)})
+    assert own.keys() | OTHERS.keys() | {*SECTIONS, "starts", "grid"} == SearchConfig.model_fields.keys()
+    for way in begun:
+        assert terms_of([entry(SETTINGS), entry(SETTINGS.model_copy(update=own | way), TWIN)]) == SETTINGS
 
 
 def test_a_system_takes_part_once():

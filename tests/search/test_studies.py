@@ -41,8 +41,8 @@ def test_the_space_is_the_declared_one():
         "polarity": CategoricalDistribution(("up", "down")),
     }
     assert space(NoiseParams, {"vocoder": 1, "base": 2, "noise": 3}) == {
-        "base_age": IntDistribution(0, 1),
-        "noise_age": IntDistribution(0, 2),
+        "base_age": CategoricalDistribution((0, 1)),
+        "noise_age": CategoricalDistribution((0, 1, 2)),
         **params,
     }
     assert space(NoiseParams, {"base": 1, "noise": 1}) == params

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from foleyray import checkpoint
 from foleyray.config import UserError
 from foleyray.corpus.store import open_store
+from foleyray.stage import Training
 from foleyray.train.claim import claimed
 from foleyray.train.job import Job
 from foleyray.train.run import remembered_corpus, train, trained
@@ -89,6 +90,28 @@ def test_a_pruned_run_keeps_the_untrained_and_the_newest(store, tmp_path):
     assert steps(found["classifier"]) == [0, 8, 10]
     with pytest.raises(UserError, match=r"has gone on to step 10 and keeps no step 4; set training.classifier.steps=10"):
         run(store, tmp_path, config(steps=4), until="classifier")
+
+
+def test_a_schedule_keeps_its_steps_and_the_last_one(store, tmp_path):
+    """The last step makes room where training goes on; what a schedule is does not name the run, and resuming is exact."""
+    schedule = {"checkpoint_every": 1, "keep": {"every": 4, "begin": 2}}
+    found, _ = run(store, tmp_path / "parts", config(steps=8, dropout=0.3, **schedule), until="classifier")
+    assert steps(found["classifier"]) == [0, 2, 6, 8]
+    found, said = run(store, tmp_path / "parts", config(steps=11, dropout=0.3, **schedule), until="classifier")
+    assert steps(found["classifier"]) == [0, 2, 6, 10, 11] and said == ["classifier goes on from step 8 of 11"]
+    whole, _ = run(store, tmp_path / "whole", config(steps=11, dropout=0.3, checkpoint_every=1), until="classifier")
+    for step in found["classifier"]:
+        (same_step,) = (other for other in whole["classifier"] if other.id == step.id)
+        assert same(step, same_step) and same(step, same_step, averaged=False)
+
+
+def test_a_schedule_of_steps_that_are_never_saved_is_refused():
+    with pytest.raises(UserError, match=r"keep has every 20 and begin 15, but a checkpoint is saved every 10 steps"):
+        Training.parse({"steps": 9, "batch_size": 1, "checkpoint_every": 10, "keep": {"every": 20, "begin": 15}}, "here")
+    with pytest.raises(UserError, match=r"'keep.Every.from' is not a known setting"):
+        Training.parse({"steps": 9, "batch_size": 1, "keep": {"every": 2000, "from": 1000}}, "here")
+    with pytest.raises(UserError, match=r"greater than or equal to 1"):
+        Training.parse({"steps": 9, "batch_size": 1, "keep": 0}, "here")
 
 
 def test_until_a_stage_and_what_is_missing(store, tmp_path):

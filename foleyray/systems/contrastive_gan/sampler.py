@@ -50,6 +50,10 @@ class ContrastiveGanSampler:
         with single_threads() as threads:
             return torch.cat(list(threads.map(lambda part: self._sample(*part), work)))
 
+    def class_vectors(self) -> Tensor:
+        """The class embedding of the generator with averaged weights, float32 (classes, D) on the CPU."""
+        return self.generators["on"].classes.weight.detach().float().cpu()
+
     @torch.inference_mode()
     def _sample(self, labels: Tensor, params: Sequence[SamplingParams], seeds: Sequence[int]) -> Tensor:
         chosen = [item for item in params if isinstance(item, ContrastiveGanParams)]
