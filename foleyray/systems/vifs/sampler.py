@@ -73,8 +73,13 @@ class VifsSampler:
 
 
 def build(config: Config, checkpoints: Mapping[str, Checkpoint], device: torch.device) -> VifsSampler:
-    """Raises UserError where the checkpoint does not fit its config."""
+    """Raises UserError where the checkpoint was trained on spectrograms of another front end, or does not fit its config."""
     trained = checkpoints["vifs"]
+    if trained.card.mel_id != config.mel.id:
+        raise UserError(
+            f"{trained.id} was trained on the front end {trained.card.mel_id}, its config says {config.mel.id} "
+            f"(hop {config.mel.hop}); use the config it was trained with, or train again"
+        )
     nets = nn.ModuleDict({"synthesizer": fresh(config, len(trained.card.classes.names))})
     try:
         nets.load_state_dict({key: value for key, value in trained.weights().items() if key.startswith("synthesizer.")})
