@@ -1,5 +1,6 @@
 """Sampling parameters: bounds declared once, read by the search, by request validation, by defaults and by docs."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import Field
@@ -54,6 +55,13 @@ class SamplingParams(Config):
     def batch_key(self) -> tuple[Any, ...]:
         """The values that must be equal inside one batch."""
         return tuple(getattr(self, name) for name, bounds in self.space().items() if bounds.batch_wide)
+
+
+def check_batch(params: Sequence[SamplingParams]) -> None:
+    """Raises ValueError where those of one batch, all of one system, differ in a value that must be equal inside it."""
+    if len({item.batch_key() for item in params}) > 1:
+        names = " and ".join(f"'{name}'" for name, bounds in params[0].space().items() if bounds.batch_wide)
+        raise ValueError(f"clips of one batch must agree on {names}")
 
 
 def _bounds(field: FieldInfo) -> Bounds:

@@ -9,9 +9,9 @@ from torch.nn.utils import parametrize
 from foleyray.checkpoint import Checkpoint
 from foleyray.clips import ClassList
 from foleyray.config import UserError
-from foleyray.modules.threads import single_threads
+from foleyray.modules.threads import by_parts, single_threads
 from foleyray.modules.vocoder import Vocoder, open_vocoder
-from foleyray.sampling import SamplingParams
+from foleyray.sampling import SamplingParams, check_batch
 from foleyray.systems.contrastive_gan.config import Config, ContrastiveGanParams
 from foleyray.systems.contrastive_gan.nets import Generator
 from foleyray.systems.contrastive_gan.stages import build_generator
@@ -36,23 +36,11 @@ class ContrastiveGanSampler:
         self.device = device
 
     def sample(self, labels: Tensor, params: Sequence[SamplingParams], seeds: Sequence[int]) -> Tensor:
-        if len({item.batch_key() for item in params}) > 1:
-            raise ValueError("clips of one batch must agree on 'averaged'")
-        if not len(labels):
-            return torch.zeros(0, self.clip.num_samples)
-        size = 1 if self.device.type == "cpu" else CLIPS_AT_ONCE
-        parts = [slice(begin, begin + size) for begin in range(0, len(labels), size)]
-        work = [(labels[part], params[part], seeds[part]) for part in parts]
-        if self.device.type != "cpu":
-            return torch.cat([self._sample(*part) for part in work])
-        # A clip for each thread, not many threads for a clip: it has the same bits in any company and on any number of
-        # cores, stays in the cache, and does not wait for a busy core a thousand times.
-        with single_threads() as threads:
-            return torch.cat(list(threads.map(lambda part: self._sample(*part), work)))
-
-    def class_vectors(self) -> Tensor:
-        """The class embedding of the generator with averaged weights, float32 (classes, D) on the CPU."""
-        return self.generators["on"].classes.weight.detach().float().cpu()
+        check_batch(params)
+        made = by_parts(
+            lambda part: self._sample(labels[part], params[part], seeds[part]), len(labels), self.device, CLIPS_AT_ONCE
+        )
+        return torch.cat([torch.zeros(0, self.clip.num_samples), *made])
 
     @torch.inference_mode()
     def _sample(self, labels: Tensor, params: Sequence[SamplingParams], seeds: Sequence[int]) -> Tensor:

@@ -13,9 +13,9 @@ from foleyray.checkpoint import Checkpoint
 from foleyray.clips import ClassList
 from foleyray.config import UserError
 from foleyray.modules.clap import Clap, open_clap
-from foleyray.modules.threads import single_threads
+from foleyray.modules.threads import by_parts, single_threads
 from foleyray.modules.vocoder import Vocoder, open_vocoder
-from foleyray.sampling import SamplingParams
+from foleyray.sampling import SamplingParams, check_batch
 from foleyray.systems.ldm.conditions import LabelCondition, TextCondition
 from foleyray.systems.ldm.config import Config, LdmParams
 from foleyray.systems.ldm.denoiser import Denoiser
@@ -50,18 +50,15 @@ class LdmSampler:
         self, labels: Tensor, texts: Sequence[Tensor | None], params: Sequence[SamplingParams], seeds: Sequence[int]
     ) -> Tensor:
         """As `sample`, with the vector (D,) of a sentence for each clip that has one."""
-        if len({item.batch_key() for item in params}) > 1:
-            raise ValueError("clips of one batch must agree on 'steps', 'solver' and 'eta'")
+        check_batch(params)
         chosen = [item for item in params if isinstance(item, LdmParams)]
-        size = 1 if self.device.type == "cpu" else CLIPS_AT_ONCE
-        parts = [slice(begin, begin + size) for begin in range(0, len(labels), size)]
-        work = [(labels[part], texts[part], chosen[part], seeds[part]) for part in parts]
-        waves = [torch.zeros(0, self.clip.num_samples)]
-        if self.device.type != "cpu":
-            return torch.cat([*waves, *(self._sound(*part) for part in work)])
-        # A clip for each thread: it has the same bits in any company, and does not wait for a busy core a thousand times.
-        with single_threads() as threads:
-            return torch.cat([*waves, *threads.map(lambda part: self._sound(*part), work)])
+        made = by_parts(
+            lambda part: self._sound(labels[part], texts[part], chosen[part], seeds[part]),
+            len(labels),
+            self.device,
+            CLIPS_AT_ONCE,
+        )
+        return torch.cat([torch.zeros(0, self.clip.num_samples), *made])
 
     @torch.inference_mode()
     def _sound(

@@ -11,8 +11,8 @@ from foleyray.checkpoint import Checkpoint
 from foleyray.clips import ClassList
 from foleyray.config import UserError
 from foleyray.modules.hifigan import Precision
-from foleyray.modules.threads import single_threads
-from foleyray.sampling import SamplingParams
+from foleyray.modules.threads import by_parts, single_threads
+from foleyray.sampling import SamplingParams, check_batch
 from foleyray.systems.vifs.config import Config, VifsParams
 from foleyray.systems.vifs.stages import fresh
 from foleyray.systems.vifs.synthesizer import Maker, Synthesizer
@@ -39,18 +39,11 @@ class VifsSampler:
         return self.vectors
 
     def sample(self, labels: Tensor, params: Sequence[SamplingParams], seeds: Sequence[int]) -> Tensor:
-        if len({item.batch_key() for item in params}) > 1:
-            raise ValueError("clips of one batch must agree on 'precision'")
-        if not len(labels):
-            return torch.zeros(0, self.clip.num_samples)
-        size = 1 if self.device.type == "cpu" else CLIPS_AT_ONCE
-        parts = [slice(begin, begin + size) for begin in range(0, len(labels), size)]
-        work = [(labels[part], params[part], seeds[part]) for part in parts]
-        if self.device.type != "cpu":
-            return torch.cat([self._sample(*part) for part in work])
-        # A clip for each thread: it has the same bits in any company and on any number of cores.
-        with single_threads() as threads:
-            return torch.cat(list(threads.map(lambda part: self._sample(*part), work)))
+        check_batch(params)
+        made = by_parts(
+            lambda part: self._sample(labels[part], params[part], seeds[part]), len(labels), self.device, CLIPS_AT_ONCE
+        )
+        return torch.cat([torch.zeros(0, self.clip.num_samples), *made])
 
     @torch.inference_mode()
     def _sample(self, labels: Tensor, params: Sequence[SamplingParams], seeds: Sequence[int]) -> Tensor:
@@ -80,6 +73,11 @@ def build(config: Config, checkpoints: Mapping[str, Checkpoint], device: torch.d
             f"{trained.id} was trained on the front end {trained.card.mel_id}, its config says {config.mel.id} "
             f"(hop {config.mel.hop}); use the config it was trained with, or train again"
         )
+    with single_threads(1) as thread:
+        return thread.submit(_assembled, config, trained, device).result()
+
+
+def _assembled(config: Config, trained: Checkpoint, device: torch.device) -> VifsSampler:
     nets = nn.ModuleDict({"synthesizer": fresh(config, len(trained.card.classes.names))})
     try:
         nets.load_state_dict({key: value for key, value in trained.weights().items() if key.startswith("synthesizer.")})

@@ -11,7 +11,7 @@ from foleyray.clips import ClassList
 from foleyray.config import UserError
 from foleyray.modules.pixelsnail import PixelSNAIL
 from foleyray.modules.rows import RowSampler
-from foleyray.modules.threads import single_threads
+from foleyray.modules.threads import by_parts, single_threads
 from foleyray.modules.tokenizer import Tokenizer
 from foleyray.modules.vocoder import Vocoder, open_vocoder
 from foleyray.sampling import SamplingParams
@@ -51,12 +51,10 @@ class VqvaePixelsnailSampler:
             seeds=seeds,
         )
         texture = torch.tensor([item.texture for item in chosen])
-        if self.device.type != "cpu":
-            return self._sound(codes, texture, seeds)
-        # A clip for each thread: it has the same bits in any company, and a small batch stays in the cache.
-        with single_threads() as threads:
-            parts = torch.split(codes, 1), torch.split(texture, 1), [[seed] for seed in seeds]
-            return torch.cat(list(threads.map(self._sound, *parts)))
+        made = by_parts(
+            lambda part: self._sound(codes[part], texture[part], seeds[part]), len(labels), self.device, len(labels)
+        )
+        return torch.cat(made)
 
     @torch.inference_mode()
     def _sound(self, codes: Tensor, texture: Tensor, seeds: Sequence[int]) -> Tensor:
