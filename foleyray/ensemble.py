@@ -122,6 +122,20 @@ class Member(Config):
         """System -> how its best trial measured, this member's own first; empty where there is no evidence."""
         return _standings(self.system, self.evidence)
 
+    @property
+    def way_of_choosing(self) -> str:
+        """How its sounds are chosen and what that costs, in words; empty where they are given as they are made."""
+        chosen, proof = self.selection, self.evidence
+        if chosen is None:
+            return ""
+        target = f"{chosen.bank.size} training clips" if chosen.bank else "the text"
+        text = (
+            f"nearest to {target}, best of {chosen.candidates} until {chosen.threshold:.3g}, at most {chosen.max_rounds} rounds"
+        )
+        if proof is None or proof.acceptance_rate is None:
+            return text
+        return f"{text}: {proof.acceptance_rate:.0%} accepted, {proof.made_per_sound:.1f} made for each"
+
 
 MIXTURE = "mixture"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from foleyray.ensemble import MIXTURE, Ensemble, Evidence, Member, Standing, overlap
+from foleyray.ensemble import MIXTURE, Ensemble, Evidence, Standing, overlap
 from foleyray.terminal import console, warn
 
 if TYPE_CHECKING:
@@ -110,20 +110,8 @@ def _class_rows(ensemble: Ensemble, name: str) -> Iterator[list[object]]:
             f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in member.params.items()
         )
         steps = ", ".join(f"{stage} {int(path.rpartition('-')[2])}" for stage, path in member.checkpoints.items())
-        made_by = [member.system, share, steps, ", ".join(params), _selection(member)]
+        made_by = [member.system, share, steps, ", ".join(params), member.way_of_choosing]
         yield [name, *made_by, *_proven(member.system, member.evidence)]
-
-
-def _selection(member: Member) -> str:
-    """How the sounds are chosen, and what it costs."""
-    chosen, proof = member.selection, member.evidence
-    if chosen is None:
-        return ""
-    target = f"{chosen.bank.size} clips" if chosen.bank else "text"
-    text = f"{target}, best of {chosen.candidates}, {chosen.threshold:.3g} or {chosen.max_rounds} rounds"
-    if proof is None or proof.acceptance_rate is None:
-        return text
-    return f"{text}: {proof.acceptance_rate:.0%} accepted, {proof.made_per_sound:.1f} made a sound"
 
 
 def _proven(system: str, proof: Evidence | None) -> list[object]:

@@ -15,7 +15,6 @@ from foleyray.generation import EnsembleSampler, consecutive
 from foleyray.report.figures import number
 from foleyray.report.pictures import decibels, spectrogram
 from foleyray.report.scores import SIDE
-from foleyray.report.tables import selection
 
 MOST_GENERATED, MOST_REAL = 4, 3
 """Players of a class; what keeps the page at some megabytes."""
@@ -87,7 +86,7 @@ def recipe(members: Sequence[Member]) -> list[tuple[str, str]]:
         rows.append(("system", f"{member.system}{share}"))
         rows += [("checkpoint", path.removeprefix("checkpoints/")) for path in member.checkpoints.values()]
         rows += [(name, number(value) if isinstance(value, float) else str(value)) for name, value in member.params.items()]
-        if chosen := selection(member):
+        if chosen := member.way_of_choosing:
             rows.append(("chosen", chosen))
         if member.evidence:
             rows += _evidence(member.system, member.evidence)

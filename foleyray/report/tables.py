@@ -133,17 +133,5 @@ def proofs(ensemble: Ensemble) -> list[Proof]:
 
 def _maker(member: Member, members: Sequence[Member]) -> str:
     share = f", {member.share:.0%}" if len(members) > 1 else ""
-    chosen = selection(member)
+    chosen = member.way_of_choosing
     return f"{member.system}{share}{f'; {chosen}' if chosen else ''}"
-
-
-def selection(member: Member) -> str:
-    """How a member's sounds are chosen and what that costs; empty where they are given as they are made."""
-    chosen, proof = member.selection, member.evidence
-    if chosen is None:
-        return ""
-    target = f"{chosen.bank.size} training clips" if chosen.bank else "the text"
-    text = f"nearest to {target}, best of {chosen.candidates} until {chosen.threshold:.3g}, at most {chosen.max_rounds} rounds"
-    if proof is None or proof.acceptance_rate is None:
-        return text
-    return f"{text}: {proof.acceptance_rate:.0%} accepted, {proof.made_per_sound:.1f} made for each"

@@ -264,8 +264,8 @@ def test_the_report_shows_them_too(scene):
     assert tables.systems(scene.ensemble) == ["mixture", "noise", "twin"]
     assert [row[0] and row[0].mark for _, row in tables.leaderboard(scene.ensemble)] == ["chosen", None]
     for member in (member for members in scene.ensemble.classes.values() for member in members):
-        assert bool(tables.selection(member)) == bool(member.selection)
-        assert not member.selection or f"best of {member.selection.candidates} until" in tables.selection(member)
+        assert bool(member.way_of_choosing) == bool(member.selection)
+        assert not member.selection or f"best of {member.selection.candidates} until" in member.way_of_choosing
 
 
 @pytest.mark.ray

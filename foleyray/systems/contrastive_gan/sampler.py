@@ -42,6 +42,10 @@ class ContrastiveGanSampler:
         )
         return torch.cat([torch.zeros(0, self.clip.num_samples), *made])
 
+    def class_vectors(self) -> Tensor:
+        """The class embedding of the generator with averaged weights, float32 (classes, D) on the CPU."""
+        return self.generators["on"].classes.weight.detach().float().cpu()
+
     @torch.inference_mode()
     def _sample(self, labels: Tensor, params: Sequence[SamplingParams], seeds: Sequence[int]) -> Tensor:
         chosen = [item for item in params if isinstance(item, ContrastiveGanParams)]
