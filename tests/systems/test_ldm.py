@@ -316,6 +316,8 @@ def test_the_texture_leaves_the_autoencoder_alone():
     assert all(parameter.grad is not None for parameter in vae.texture.parameters())
     plain, rough = vae.decode(latents.detach()), vae.spread(latents.detach())
     assert rough.shape == plain.shape and bool((rough > 0).all())
+    strange = vae.spread(1e4 * latents.detach())
+    assert strange.max() <= 3.01, "latents that no clip has must not become sounds that are no numbers"
 
 
 def test_the_scale_is_a_buffer_that_a_restart_finds_again():
