@@ -3,6 +3,7 @@
 Time comes first and channels last, x (T, channels), so that each step is a product of matrices that lie in memory as they are.
 """
 
+from abc import ABC, abstractmethod
 from math import pi
 
 import torch
@@ -13,7 +14,7 @@ WIDE, LONG = 128, 7
 """Channels and taps from which on fewer multiplications are faster, measured on AVX-512."""
 
 
-class Convolution:
+class Convolution(ABC):
     """A Conv1d of stride 1 with frozen weights, without its padding. Its products are taken in `dtype`.
 
     It is made for pieces of `piece` samples: enough for the weights to be read seldom, and few enough for the cache.
@@ -26,9 +27,9 @@ class Convolution:
         self.reach = self.dilation * (self.taps - 1)
         self.dtype = dtype
 
+    @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
         """x (T + reach, channels) float32 -> (T, channels)"""
-        raise NotImplementedError
 
 
 class Direct(Convolution):

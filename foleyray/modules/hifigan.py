@@ -3,6 +3,7 @@
 Modules bear the names of the public checkpoints, so that weights need no table of names.
 """
 
+from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from math import prod
 from threading import Lock
@@ -134,12 +135,13 @@ class HiFiGAN(nn.Module):
         return [block for block in self.resblocks[index * count : (index + 1) * count] if isinstance(block, ResBlock)]
 
 
-class ResBlock(nn.Module):
+class ResBlock(nn.Module, ABC):
     """x (B, channels, T) -> (B, channels, T): the input and, step by step, what convolutions make of it, added."""
 
     @property
+    @abstractmethod
     def steps(self) -> list[list[nn.Module]]:
-        raise NotImplementedError
+        """The convolutions of each step, in the order in which they are taken."""
 
     def forward(self, x: Tensor) -> Tensor:
         for step in self.steps:
